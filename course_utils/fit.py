@@ -1,0 +1,447 @@
+"""The training loop of the course: ``fit``, ``evaluate``, and checkpoints that survive an interruption.
+
+An *objective* is a function ``objective(model, x) -> {"loss": …, "other term": …}`` in a
+notebook cell; ``"loss"`` is minimised and every term is averaged over the epoch. Several
+players share a model as ``{"discriminator": d_objective, "generator": g_objective}``: each
+steps the parameters of its own submodule, in this order, on every batch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from course_utils.batches import Batches
+from course_utils.progress import Line
+from course_utils.runtime import pick_device
+
+Objective = Callable[..., dict[str, Tensor]]
+History = list[dict[str, float]]
+
+
+class TrainingDiverged(ArithmeticError):
+    """A term of the objective became NaN or infinite; the message names epoch, batch and term."""
+
+
+@dataclass
+class _Player:
+    """One objective with the parameters it may change."""
+
+    prefix: str
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler | None
+
+
+@dataclass
+class _Report:
+    """Puts the state of a run into words for the line of progress."""
+
+    line: Line
+    progress: bool | str
+    epochs: int
+
+    def show(self, epoch: int, share: float, loss: float, images: int, elapsed: float) -> None:
+        left = elapsed / share * (self.epochs - epoch - share)
+        speed = f"{images / elapsed:,.0f} images/s"
+        self.line.show(
+            f"{self._label()}epoch {epoch + 1}/{self.epochs} · loss {loss:.4g} · {speed} · {left:.0f} s left"
+        )
+
+    def finish(self, history: History) -> None:
+        if not history:
+            return
+        row, seconds = history[-1], time.monotonic() - self.line.started
+        beside = ("epoch", "seconds", "images_per_second")
+        numbers = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name not in beside}
+        terms = [f"{name} {value:.4g}" for name, value in numbers.items()]
+        speed = f"{row['images_per_second']:,.0f} images/s"
+        words = " · ".join([f"epoch {row['epoch']}/{self.epochs}", *terms, speed, f"{seconds:.0f} s"])
+        self.line.finish(self._label() + words)
+
+    def _label(self) -> str:
+        return f"{self.progress}: " if isinstance(self.progress, str) else ""
+
+
+def fit(
+    model: nn.Module,
+    objective: Objective | dict[str, Objective],
+    train,
+    valid=None,
+    *,
+    epochs: int = 10,
+    batch_size: int = 128,
+    lr: float | dict[str, float] = 1e-3,
+    optimizer: Callable | None = None,
+    cosine: bool = False,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    bf16: bool = False,
+    with_labels: bool = False,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+    on_epoch_end: Callable[[nn.Module, History], None] | None = None,
+    progress: bool | str = True,
+) -> History:
+    """Minimise an objective over batches of the training data.
+
+    Parameters
+    ----------
+    model
+        Moved to the device; trained in place.
+    objective
+        ``objective(model, x)`` or, with labels, ``objective(model, x, y)``; returns named scalar
+        terms, among them ``"loss"``. Or a dict submodule path → objective, see above.
+    train, valid
+        ``datasets.Split``, tensor (N, …) or ``torch.utils.data.Dataset``.
+    lr, optimizer, cosine
+        Adam with this learning rate, or ``optimizer(parameters)`` of your own; ``cosine`` lets
+        the rate fall to zero along half a cosine over all batches.
+    seed
+        Order of the batches. The noise that a model draws comes from the global seed.
+    bf16
+        Compute the forward pass under bfloat16 autocast.
+    checkpoint, resume
+        A folder for ``last.pt`` and ``best.pt`` (least validation loss, or training loss without
+        validation); ``resume`` goes on from ``last.pt`` and gives the same numbers as a run
+        that was never interrupted.
+    on_epoch_end
+        Called with the model and the history so far.
+    progress
+        Show a line of progress; a string is put before it.
+
+    Returns
+    -------
+    list of dict
+        One row per finished epoch: ``epoch``, every term, every term on the validation data as
+        ``valid_…``, ``seconds``, ``images_per_second``. On Ctrl-C the rows and the weights of the
+        last finished epoch.
+
+    Raises
+    ------
+    TrainingDiverged
+        If a term becomes NaN or infinite; the weights are those of the last finished epoch.
+    FileExistsError
+        If the checkpoint folder holds another run and ``resume`` is false.
+    ValueError
+        For an objective without ``"loss"`` or that returns no scalars, or a checkpoint that does not fit.
+    """
+    if epochs < 1:
+        raise ValueError(f"epochs = {epochs}; train for at least one")
+    device = pick_device(device)
+    model.to(device)
+    batches = Batches(train, batch_size, seed=seed, device=device, with_labels=with_labels)
+    held_out = None if valid is None else Batches(valid, 500, shuffle=False, device=device, with_labels=with_labels)
+    players = _players(model, objective, lr, optimizer, epochs * len(batches) if cosine else 0)
+    settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16}
+    settings |= {"cosine_epochs": epochs if cosine else 0, "players": _rates(players)}
+    folder = None if checkpoint is None else Path(checkpoint)
+    history = _start(folder, resume, model, players, settings)
+    report, kept = _Report(Line(bool(progress)), progress, epochs), _snapshot(model)
+    try:
+        for epoch in range(len(history), epochs):
+            row = {"epoch": epoch + 1, **_train(model, players, batches, epoch, bf16, report)}
+            if held_out is not None:
+                means = _evaluate(model, players, held_out, bf16, seed, f"the validation of epoch {epoch + 1}")
+                row |= {f"valid_{name}": mean for name, mean in means.items()}
+            history.append(row)
+            kept = _snapshot(model)
+            if on_epoch_end is not None:
+                on_epoch_end(model, history)
+            if folder is not None:
+                _save(folder, model, players, history, settings)
+    except KeyboardInterrupt:
+        model.load_state_dict(kept)
+        print(f"stopped by hand: kept the weights after epoch {len(history)} of {epochs}")
+    except TrainingDiverged:
+        model.load_state_dict(kept)
+        raise
+    report.finish(history)
+    return history
+
+
+def evaluate(
+    model: nn.Module,
+    objective: Objective | dict[str, Objective],
+    data,
+    *,
+    batch_size: int = 500,
+    device: str | torch.device | None = None,
+    seed: int = 0,
+    bf16: bool = False,
+    with_labels: bool = False,
+) -> dict[str, float]:
+    """Average every term of an objective over a data set, without changing anything.
+
+    The model is put in evaluation mode and back; random draws come from their own generator
+    started at ``seed``, so that evaluating neither changes training nor differs between calls.
+
+    Returns
+    -------
+    dict
+        The terms' means over the images (not over the batches).
+
+    Raises
+    ------
+    ValueError
+        As ``fit``.
+    """
+    device = pick_device(device)
+    model.to(device)
+    batches = Batches(data, batch_size, shuffle=False, device=device, with_labels=with_labels)
+    objectives = objective if isinstance(objective, dict) else {"": objective}
+    players = [_Player(_prefix(path), function, None, None) for path, function in objectives.items()]
+    return _evaluate(model, players, batches, bf16, seed)
+
+
+def save_checkpoint(path: str | Path, model: nn.Module, **extra) -> None:
+    """Write the weights of a model, and anything else of tensors, numbers, strings, lists and dicts.
+
+    The file is written under a temporary name and then renamed: an interruption leaves the old
+    file whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        try:
+            torch.save({"model": model.state_dict(), **_plain(extra)}, file)
+            file.close()
+            os.replace(file.name, path)
+        except BaseException:  # Ctrl-C as well: leave nothing half-written behind
+            file.close()
+            os.unlink(file.name)
+            raise
+
+
+def load_checkpoint(path: str | Path, model: nn.Module | None = None) -> dict:
+    """Read a checkpoint (``weights_only=True``: data, never code) and put its weights into the model.
+
+    Returns
+    -------
+    dict
+        All that was saved, on the CPU.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is no checkpoint, or its weights are not those of this model.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no checkpoint {path}")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        weights = state["model"]
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ValueError(f"{path} is not a checkpoint of this course, or is damaged") from error
+    if model is not None:
+        _put(weights, model, path)
+    return state
+
+
+def _plain(value):
+    """Turn NumPy's numbers and arrays, which ``weights_only`` refuses to read back, into Python's and torch's."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(item) for item in value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
+def _put(weights: dict[str, Tensor], model: nn.Module, path: Path) -> None:
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"the weights in {path} are not those of this model: {error}") from error
+
+
+def _players(model, objective, lr, optimizer, total_steps) -> list[_Player]:
+    objectives = objective if isinstance(objective, dict) else {"": objective}
+    if isinstance(lr, dict) and set(lr) != set(objectives):
+        raise ValueError(f"lr names {sorted(lr)}, the objectives are {sorted(objectives)}")
+    players = []
+    for path, function in objectives.items():
+        try:
+            parameters = [p for p in model.get_submodule(path).parameters() if p.requires_grad]
+        except AttributeError as error:
+            names = [name for name, _ in model.named_children()]
+            raise ValueError(f"the model has no submodule {path!r}; it has {names}") from error
+        if not parameters:
+            raise ValueError(f"there is nothing to train in {path or 'the model'!r}: no parameter requires a gradient")
+        rate = lr[path] if isinstance(lr, dict) else lr
+        steps = _adam(parameters, rate) if optimizer is None else optimizer(parameters)
+        schedule = torch.optim.lr_scheduler.LambdaLR(steps, _half_cosine(total_steps)) if total_steps else None
+        players.append(_Player(_prefix(path), function, steps, schedule))
+    return players
+
+
+def _rates(players: list[_Player]) -> dict[str, float]:
+    return {player.prefix: float(player.optimizer.defaults.get("lr", math.nan)) for player in players}
+
+
+def _prefix(path: str) -> str:
+    return f"{path.replace('.', '_')}_" if path else ""
+
+
+def _adam(parameters, lr: float) -> torch.optim.Optimizer:
+    try:
+        return torch.optim.Adam(parameters, lr=lr, fused=True)
+    except RuntimeError:  # a device without fused kernels
+        return torch.optim.Adam(parameters, lr=lr)
+
+
+def _half_cosine(total: int) -> Callable[[int], float]:
+    return lambda step: 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
+
+
+def _train(model, players, batches, epoch, bf16, report) -> dict[str, float]:
+    """Train one epoch; return the mean of every term, and the speed."""
+    model.train()
+    started, rows, sizes = time.perf_counter(), [], []
+    for batch in batches.epoch(epoch):
+        inputs = batch if isinstance(batch, tuple) else (batch,)
+        terms = {}
+        for player in players:
+            terms |= _step(player, model, inputs, batches.device.type, bf16)
+        rows.append(terms)
+        sizes.append(len(inputs[0]))
+        if report.line.due():
+            now = float(next(iter(terms.values())))  # the only wait for the device within an epoch
+            if not math.isfinite(now):
+                break
+            report.show(epoch, len(rows) / len(batches), now, sum(sizes), time.perf_counter() - started)
+    means = _means(rows, sizes, f"epoch {epoch + 1}", len(batches))
+    seconds = time.perf_counter() - started
+    return means | {"seconds": seconds, "images_per_second": sum(sizes) / seconds}
+
+
+def _step(player: _Player, model, inputs, device_type: str, bf16: bool) -> dict[str, Tensor]:
+    """Change this player's parameters once; return its terms, detached and still on the device."""
+    player.optimizer.zero_grad(set_to_none=True)
+    with torch.autocast(device_type, torch.bfloat16, enabled=bf16):
+        terms = _checked(player.objective(model, *inputs))
+    terms["loss"].backward()
+    player.optimizer.step()
+    if player.schedule is not None:
+        player.schedule.step()
+    return {player.prefix + name: term.detach() for name, term in terms.items()}
+
+
+def _evaluate(model, players, batches, bf16, seed, where="the evaluation") -> dict[str, float]:
+    modes, rows, sizes = [(module, module.training) for module in model.modules()], [], []
+    model.eval()
+    try:
+        with torch.no_grad(), _own_randomness(seed), torch.autocast(batches.device.type, torch.bfloat16, enabled=bf16):
+            for batch in batches:
+                inputs = batch if isinstance(batch, tuple) else (batch,)
+                terms = [(p.prefix, _checked(p.objective(model, *inputs))) for p in players]
+                rows.append({prefix + name: term for prefix, own in terms for name, term in own.items()})
+                sizes.append(len(inputs[0]))
+    finally:
+        for module, training in modes:  # each its own: a part may have been frozen in evaluation mode
+            module.training = training
+    return _means(rows, sizes, where, len(batches))
+
+
+def _means(rows: list[dict[str, Tensor]], sizes: list[int], where: str, total: int) -> dict[str, float]:
+    """Average terms over images; the one place where the device is waited for. Refuse NaN and infinity."""
+    names = list(rows[0])
+    table = torch.stack([torch.stack([row[name].float() for name in names]) for row in rows]).cpu().double()
+    bad = (~table.isfinite()).nonzero()
+    if len(bad):
+        batch, term = bad[0].tolist()
+        raise TrainingDiverged(
+            f"{names[term]!r} became {table[batch, term].item()} in {where}, batch {batch + 1} of {total}. "
+            "Usual causes: a learning rate that is too high, a logarithm or division of zero, inputs outside [0, 1]"
+        )
+    weights = torch.tensor(sizes, dtype=torch.float64)
+    return dict(zip(names, ((weights[:, None] * table).sum(0) / weights.sum()).tolist(), strict=True))
+
+
+def _checked(terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    if not isinstance(terms, dict) or "loss" not in terms:
+        found = sorted(terms) if isinstance(terms, dict) else type(terms).__name__
+        raise ValueError(
+            f"an objective returns a dict of named terms with 'loss' among them; this one returned {found}"
+        )
+    for name, term in terms.items():
+        if not isinstance(term, Tensor):
+            raise ValueError(f"term {name!r} is a {type(term).__name__}; give a tensor that holds one number")
+        if term.ndim != 0:
+            raise ValueError(f"term {name!r} has shape {tuple(term.shape)}; average over the batch to get one number")
+    return terms
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """Draw from a generator of one's own, and leave every global one as it was."""
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
+
+
+def _snapshot(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def _save(folder: Path, model, players, history: History, settings: dict) -> None:
+    extra = {
+        "optimizers": [p.optimizer.state_dict() for p in players],
+        "schedules": [p.schedule.state_dict() if p.schedule else {} for p in players],
+        "history": history,
+        "settings": settings,
+        "cpu_randomness": torch.get_rng_state(),
+        "cuda_randomness": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    save_checkpoint(folder / "last.pt", model, **extra)
+    measure = "valid_loss" if "valid_loss" in history[-1] else "loss"
+    if measure in history[-1] and history[-1][measure] <= min(row[measure] for row in history):
+        save_checkpoint(folder / "best.pt", model, **extra)
+
+
+def _start(folder: Path | None, resume: bool, model, players, settings: dict) -> History:
+    """Return the history to go on from: empty, or that of the checkpoint, with everything restored."""
+    if folder is None:
+        if resume:
+            raise ValueError("resume=True needs checkpoint=FOLDER, the folder with last.pt")
+        return []
+    last = folder / "last.pt"
+    if not last.exists():
+        return []
+    if not resume:
+        raise FileExistsError(f"{last} holds another run; give resume=True to go on with it, or another folder")
+    state = load_checkpoint(last)
+    then = state.get("settings")
+    if then is None:
+        raise ValueError(f"{last} holds weights, but no run of fit to go on with")
+    differing = {k: (then.get(k), now) for k, now in settings.items() if then.get(k) != now}
+    if differing:
+        raise ValueError(f"{last} was made with other settings (then, now): {differing}; use these, or another folder")
+    _put(state["model"], model, last)
+    for player, steps, schedule in zip(players, state["optimizers"], state["schedules"], strict=True):
+        player.optimizer.load_state_dict(steps)
+        if player.schedule is not None:
+            player.schedule.load_state_dict(schedule)
+    torch.set_rng_state(state["cpu_randomness"])
+    if torch.cuda.is_available() and state["cuda_randomness"]:
+        torch.cuda.set_rng_state_all(state["cuda_randomness"])
+    return state["history"]

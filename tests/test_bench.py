@@ -1,0 +1,88 @@
+import json
+import os
+
+import pytest
+import torch
+
+from course_utils.tools import bench
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    threads = torch.get_num_threads()
+    found = bench.bench_fit(rounds=1, images=300, json_path=folder / "deep" / "fit.json")
+    assert torch.get_num_threads() == threads
+    return found, folder / "deep" / "fit.json"
+
+
+def test_every_loop_and_clock_is_measured(result):
+    found, _ = result
+    assert set(found["loops"]) == {"floor", "fit", "dataloader"} and found["rounds"] == 1
+    for spreads in (*found["loops"].values(), *found["ratios"].values()):
+        for clock in ("cpu", "wall"):
+            spread = spreads[clock]
+            assert 0 < spread["min"] <= spread["median"] <= spread["max"] and len(spread["all"]) == 1
+    assert 50 < found["peak_memory_mb"] < 20_000
+    assert "300 images" in found["data"] and "mnist" in found["data"]
+
+
+def test_ratios_are_those_of_the_rounds(result):
+    found, _ = result
+    seconds = {name: spreads["cpu"]["all"][0] for name, spreads in found["loops"].items()}
+    assert found["ratios"]["fit_over_floor"]["cpu"]["median"] == seconds["fit"] / seconds["floor"]
+    assert found["ratios"]["dataloader_over_fit"]["cpu"]["median"] == seconds["dataloader"] / seconds["fit"]
+
+
+def test_the_json_is_the_result_and_nothing_is_left_beside_it(result):
+    found, path = result
+    assert json.loads(path.read_text(encoding="utf-8")) == found
+    assert os.listdir(path.parent) == ["fit.json"]
+
+
+def test_the_table_says_what_is_bounded_and_that_one_round_is_no_result(result):
+    table = bench.as_table(result[0])
+    for word in ("≤ 1.10", "≥ 2.0", "< 1000", "CPU s", "wall s", "300 images", "not for a result"):
+        assert word in table
+
+
+@pytest.mark.parametrize(("values", "met"), [((1.05, 2.5, 900), [True] * 3), ((1.11, 1.9, 1001), [False] * 3)])
+def test_targets_are_judged_by_the_medians(values, met):
+    spreads = [{"cpu": {"median": value}} for value in values[:2]]
+    judged = bench._judge(
+        {
+            "ratios": dict(zip(("fit_over_floor", "dataloader_over_fit"), spreads, strict=True)),
+            "peak_memory_mb": values[2],
+        }
+    )
+    assert [target["met"] for target in judged.values()] == met
+
+
+def test_rounds_start_with_another_loop_each_time(capsys, monkeypatch):
+    monkeypatch.setattr(bench.gc, "collect", lambda: None)
+    ran = []
+    loops = {name: lambda pixels, name=name: ran.append(name) for name in ("a", "b", "c")}
+    times = bench._interleaved(loops, None, 3)
+    assert ran == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
+    assert all(len(seconds["cpu"]) == len(seconds["wall"]) == 3 for seconds in times.values())
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_all_three_loops_train_the_same_network(monkeypatch):
+    made, make = [], bench._vae
+    monkeypatch.setattr(bench, "_vae", lambda: made.append(make()) or made[-1])
+    start = make().state_dict()
+    pixels, _ = bench._images(256)
+    for loop in (bench._floor, bench._through_fit, bench._usual_example):
+        loop(pixels)
+    assert len(made) == 3
+    for model in made:
+        weights = model.state_dict()
+        assert {name: value.shape for name, value in weights.items()} == {n: v.shape for n, v in start.items()}
+        assert all(not torch.equal(weights[name], start[name]) for name in weights)
+
+
+@pytest.mark.parametrize(("rounds", "images"), [(0, 300), (1, 10)])
+def test_too_little_to_measure_is_refused(rounds, images):
+    with pytest.raises(ValueError, match=f"rounds = {rounds}, images = {images}"):
+        bench.bench_fit(rounds=rounds, images=images)

@@ -1,0 +1,158 @@
+"""The command line refuses what cannot be run before it runs anything, and diagnoses a broken machine."""
+
+import builtins
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from test_execute import course, write_course, write_notebook
+
+from course_utils.tools import cli
+
+
+@pytest.fixture
+def toy(tmp_path):
+    source = write_course(tmp_path / "chapters", **{"01_linear": {}, "02_autoencoder": {}})
+    write_notebook(source / "01_linear.ipynb", "1")
+    write_notebook(source / "02_autoencoder.ipynb", "1", parameters='profile = "quick"\nlatent_dim = 16\nepochs = 2')
+    return source
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong", "nearest"),
+    [
+        (["9"], "'9'", "'0"),
+        (["02_autoencodr"], "02_autoencodr", "'02_autoencoder'"),
+        (["--profile", "fulll"], "fulll", "'full'"),
+        (["-p", "latent_dims", "3"], "latent_dims", "'latent_dim'"),
+        (["1", "-p", "latent_dim", "3"], "latent_dim", "epochs"),
+        (["-p", "epochs", "[1, "], "epochs", "YAML"),
+        (["--source", "/"], "course.yml", "--source"),
+    ],
+)
+def test_refused_before_anything_runs(toy, tmp_path, arguments, wrong, nearest):
+    result = course("run", "--source", toy, "--output", tmp_path / "run", *arguments)
+    assert result.exit_code == 2, result.output
+    assert wrong in result.output and nearest in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_parameter_of_course_yml_that_the_notebook_lacks_is_refused(toy, tmp_path):
+    write_notebook(toy / "01_linear.ipynb", "1", parameters='profile = "quick"')
+    result = course("run", "--profile", "full", "--source", toy, "--output", tmp_path / "run")
+    assert result.exit_code == 2 and "01_linear" in result.output and "'epochs'" in result.output
+
+
+@pytest.mark.parametrize(
+    "name", ["2", "02", "02_autoencoder", "02_autoencoder.ipynb", "notebooks/02_autoencoder.ipynb"]
+)
+def test_chapters_go_by_number_name_or_file(toy, name):
+    assert [entry["name"] for entry in cli.choose((name,), toy)] == ["02_autoencoder"]
+
+
+def test_chapters_come_in_the_order_of_the_course_and_once(toy):
+    assert [e["name"] for e in cli.choose(("02", "1", "2"), toy)] == ["01_linear", "02_autoencoder"]
+    assert len(cli.choose((), toy)) == 2
+
+
+def test_values_are_yaml_literals():
+    pairs = [("a", "3"), ("b", "1e-3"), ("c", "[1, 2]"), ("d", "true"), ("e", "mnist"), ("f", "null"), ("g", "'7'")]
+    values = {"a": 3, "b": 0.001, "c": [1, 2], "d": True, "e": "mnist", "f": None, "g": "7"}
+    assert cli.parse_parameters(tuple(pairs)) == values
+
+
+def test_list_says_minutes_prerequisites_and_what_was_executed(toy, tmp_path):
+    entry = {"name": "01_linear", "status": "ok", "profile": "quick", "minutes": 1.26}
+    (tmp_path / "results.json").write_text(json.dumps({"chapters": [entry]}))
+    result = course("list", "--source", toy, "--output", tmp_path)
+    first, second = result.output.splitlines()[1:]
+    assert "ok (quick, 1.3 min)" in first and "0.1 min" in first and "3 min" in first
+    assert "02_autoencoder" in second and "not executed" in second
+
+
+def test_module_runs_as_the_command_does_and_without_importing_torch():
+    code = (
+        "import runpy, sys; sys.argv = ['course', '--help']; sys.modules['torch'] = None; "
+        "runpy.run_module('course_utils', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for word in ("bench", "data", "doctor", "list", "run", "store"):
+        assert f"\n  {word} " in done.stdout
+
+
+# ---------------------------------------------------------------- doctor
+
+
+def doctor():
+    return CliRunner().invoke(cli.main, ["doctor"])
+
+
+def broken_import(monkeypatch, module: str, error: Exception):
+    """Make importing one module raise."""
+    original = builtins.__import__
+
+    def hook(name, *arguments, **keywords):
+        if name.split(".")[0] == module:
+            raise error
+        return original(name, *arguments, **keywords)
+
+    for name in [n for n in sys.modules if n == module or n == "course_utils.datasets"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", hook)
+
+
+def test_doctor_finds_this_machine_sound(monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    result = doctor()
+    assert result.exit_code == 0, result.output
+    for word in ("Python 3.", "torch 2", "cpu", "cores", "of memory", "disk free", "mnist-5k", "this environment"):
+        assert word in result.output
+    assert "warning  MPLBACKEND" not in result.output
+
+
+def test_doctor_recognises_torch_and_torchvision_that_do_not_fit(monkeypatch):
+    broken_import(monkeypatch, "torchvision", RuntimeError("operator torchvision::nms does not exist"))
+    result = doctor()
+    assert result.exit_code == 1
+    assert "BROKEN   torch and torchvision do not fit together" in result.output
+    assert "Reinstall both from one index" in result.output
+    assert "cores" in result.output and "kernel python3" in result.output
+
+
+def test_doctor_works_where_torch_does_not(monkeypatch):
+    broken_import(monkeypatch, "torch", OSError("libcudart.so.13: cannot open shared object file"))
+    result = doctor()
+    assert result.exit_code == 1, result.output
+    assert "BROKEN   importing torch and torchvision fails (OSError: libcudart" in result.output
+
+
+def test_doctor_warns_of_a_matplotlib_backend_without_figures(monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    result = doctor()
+    assert result.exit_code == 0 and "warning  MPLBACKEND=Agg" in result.output
+
+
+def test_doctor_notices_the_kernel_of_another_python(monkeypatch, tmp_path):
+    folder = tmp_path / "kernels" / "python3"
+    folder.mkdir(parents=True)
+    spec = {
+        "argv": ["/opt/other/bin/python", "-m", "ipykernel_launcher"],
+        "display_name": "other",
+        "language": "python",
+    }
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    result = doctor()
+    assert result.exit_code == 1 and "/opt/other/bin/python" in result.output
+
+
+def test_bench_is_wired(monkeypatch, tmp_path):
+    from course_utils.tools import bench
+
+    calls = []
+    monkeypatch.setattr(bench, "bench_fit", lambda *arguments: calls.append(arguments))
+    result = course("bench", "fit", "--rounds", 2, "--images", 512, "--json", tmp_path / "b.json")
+    assert result.exit_code == 0 and calls == [(2, 512, tmp_path / "b.json")]

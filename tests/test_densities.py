@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch.distributions import Bernoulli, Normal, kl_divergence
+
+from course_utils.densities import bernoulli_log_prob, gaussian_kl, gaussian_log_prob, reparameterize
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (6, 2, 3, 4)])
+def test_bernoulli_is_that_of_torch_distributions(shape):
+    logits, x = 3 * torch.randn(shape), torch.rand(shape).round()
+    expected = Bernoulli(logits=logits).log_prob(x).flatten(1).sum(1)
+    torch.testing.assert_close(bernoulli_log_prob(x, logits), expected)
+
+
+def test_bernoulli_of_grey_values_is_the_cross_entropy():
+    x, logits = torch.rand(5, 7), torch.randn(5, 7)
+    p = logits.sigmoid()
+    torch.testing.assert_close(bernoulli_log_prob(x, logits), (x * p.log() + (1 - x) * (1 - p).log()).sum(1))
+
+
+def test_bernoulli_is_finite_for_logits_that_overflow_a_sigmoid():
+    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
+    value = bernoulli_log_prob(torch.tensor([[0.0, 1.0]]), logits)
+    value.sum().backward()
+    assert value.item() == pytest.approx(-400) and logits.grad.tolist() == [[-1.0, 1.0]]
+
+
+@pytest.mark.parametrize("logvar_shape", [(4, 3, 5), (5,), (4, 1, 1)])
+def test_gaussian_is_that_of_torch_distributions(logvar_shape):
+    x, mean, logvar = torch.randn(4, 3, 5), torch.randn(4, 3, 5), torch.randn(logvar_shape)
+    expected = Normal(mean, (0.5 * logvar).exp().expand(4, 3, 5)).log_prob(x).flatten(1).sum(1)
+    torch.testing.assert_close(gaussian_log_prob(x, mean, logvar), expected)
+
+
+def test_gaussian_takes_a_number_and_defaults_to_unit_variance():
+    x, mean = torch.randn(4, 3), torch.randn(4, 3)
+    torch.testing.assert_close(gaussian_log_prob(x, mean), Normal(mean, 1.0).log_prob(x).sum(1))
+    torch.testing.assert_close(gaussian_log_prob(x, mean, -2.0), Normal(mean, torch.e**-1).log_prob(x).sum(1))
+
+
+def test_a_narrow_gaussian_density_is_above_one():
+    assert gaussian_log_prob(torch.zeros(1, 3), torch.zeros(1, 3), -10.0).item() > 0
+
+
+def test_kl_is_that_of_torch_distributions():
+    mu, logvar = torch.randn(8, 5), torch.randn(8, 5)
+    expected = kl_divergence(Normal(mu, (0.5 * logvar).exp()), Normal(0.0, 1.0)).sum(1)
+    torch.testing.assert_close(gaussian_kl(mu, logvar), expected)
+    assert (gaussian_kl(mu, logvar) > 0).all()
+    assert gaussian_kl(torch.zeros(2, 5), torch.zeros(2, 5)).tolist() == [0, 0]
+
+
+def test_kl_is_the_mean_log_ratio_of_draws():
+    mu, logvar = torch.tensor([[0.8, -0.3]]), torch.tensor([[-0.5, 0.4]])
+    z = reparameterize(mu.expand(200_000, 2), logvar.expand(200_000, 2))
+    ratio = gaussian_log_prob(z, mu.expand_as(z), logvar) - gaussian_log_prob(z, torch.zeros_like(z))
+    assert float(ratio.mean()) == pytest.approx(
+        gaussian_kl(mu, logvar).item(), abs=4 * float(ratio.std()) / 200_000**0.5
+    )
+
+
+def test_draws_have_the_moments_asked_for():
+    mu, logvar = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([0.0, 1.0, -3.0])
+    z = reparameterize(mu.expand(100_000, 3), logvar.expand(100_000, 3))
+    torch.testing.assert_close(z.mean(0), mu, atol=0.03, rtol=0)
+    torch.testing.assert_close(z.var(0).log(), logvar, atol=0.03, rtol=0)
+    assert float((z - z.mean(0)).T.corrcoef().triu(1).abs().max()) < 0.02
+
+
+def test_gradients_through_draws_are_those_of_the_expectation():
+    """E z² = μ² + σ², so its gradients are 2μ and, in log σ², σ²."""
+    mu, logvar = torch.tensor([0.7], requires_grad=True), torch.tensor([-0.4], requires_grad=True)
+    reparameterize(mu.expand(200_000, 1), logvar.expand(200_000, 1)).square().mean().backward()
+    assert mu.grad.item() == pytest.approx(1.4, abs=0.02)
+    assert logvar.grad.item() == pytest.approx(torch.tensor(-0.4).exp().item(), abs=0.02)
+
+
+@pytest.mark.parametrize("function", [bernoulli_log_prob, gaussian_log_prob, reparameterize, gaussian_kl])
+@pytest.mark.parametrize("shape", [(4, 1), (1, 3), (3,)])
+def test_shapes_that_would_broadcast_are_refused(function, shape):
+    with pytest.raises(ValueError, match=rf"{str(shape)[:-1]}.*expected \(4, 3\)".replace("(", r"\(", 1)):
+        function(torch.zeros(4, 3), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("function", [bernoulli_log_prob, gaussian_log_prob, reparameterize, gaussian_kl])
+def test_one_example_without_a_batch_is_refused(function):
+    with pytest.raises(ValueError, match=r"\(3,\)"):
+        function(torch.zeros(3), torch.zeros(3))
+
+
+def test_a_logvar_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match=r"logvar \(2,\) does not broadcast to x \(4, 3\)"):
+        gaussian_log_prob(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(2))

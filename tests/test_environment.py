@@ -1,0 +1,69 @@
+"""The doors to the course agree: pyproject.toml, environment.yml, constraints.txt, Makefile, .ci/run, README."""
+
+import re
+import subprocess
+import tomllib
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from course_utils.runtime import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+CONSTRAINTS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_environment_yml_lists_what_pyproject_lists():
+    entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
+    listed = {line for line in pip if not line.startswith("-")}
+    assert listed == set(REQUIREMENTS)
+    assert "-c constraints.txt" in pip and any(line.startswith("-e .") for line in pip)
+    python = next(entry for entry in entries if isinstance(entry, str) and entry.startswith("python"))
+    assert python.removeprefix("python") == PROJECT["requires-python"]
+
+
+def test_constraints_pin_every_requirement_inside_its_range():
+    pinned = {canonical(Requirement(line).name): Requirement(line) for line in CONSTRAINTS}
+    for line in REQUIREMENTS:
+        wanted = Requirement(line)
+        pin = pinned.get(canonical(wanted.name))
+        assert pin is not None, f"constraints.txt does not pin {wanted.name}; run `make lock`"
+        (version,) = (s.version for s in pin.specifier)
+        assert SpecifierSet(str(wanted.specifier)).contains(version), f"{line} against {pin}"
+
+
+@pytest.mark.parametrize("line", CONSTRAINTS)
+def test_constraints_hold_exact_versions_and_no_hosts(line):
+    assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
+
+
+def test_ci_calls_the_test_command_of_the_readme():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in script
+    readme = (ROOT / "README.md").read_text()
+    assert re.search(r"^make run\b", readme, re.M) and re.search(r"^make test\b", readme, re.M)
+
+
+def test_make_help_explains_every_target():
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.search(r"^\.PHONY: (.*)$", makefile, re.M).group(1).split())
+    answer = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    explained = {line.split()[1]: line.split(maxsplit=2)[2] for line in answer.splitlines()}
+    assert set(explained) == phony
+    assert all(len(words) > 10 for words in explained.values())
+
+
+def test_makefile_names_the_way_out_without_python():
+    answer = subprocess.run(
+        ["make", "-s", "setup", "PYTHON=", "VENV=build/no-such"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert answer.returncode != 0
+    assert "PYTHON=/path/to/python" in answer.stdout

@@ -1,0 +1,162 @@
+import numpy as np
+import pytest
+import torch
+
+from course_utils.metrics import (
+    draw_per_class,
+    principal_angles,
+    probe_accuracy,
+    relative_error,
+    squared_error,
+    two_nn_dimension,
+)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def _tensor(array):
+    return torch.tensor(array, dtype=torch.float32)
+
+
+def test_squared_error_is_the_loop_over_pixels(rng):
+    x, x_hat = rng.random((5, 1, 3, 4)), rng.random((5, 1, 3, 4))
+    slow = [sum((a - b) ** 2 for a, b in zip(u.flat, v.flat, strict=True)) for u, v in zip(x, x_hat, strict=True)]
+    np.testing.assert_allclose(squared_error(_tensor(x), _tensor(x_hat)), slow, rtol=1e-5)
+
+
+def test_squared_error_refuses_to_broadcast():
+    with pytest.raises(ValueError, match=r"x_hat has shape \(1, 4\), expected \(3, 4\)"):
+        squared_error(torch.zeros(3, 4), torch.zeros(1, 4))
+
+
+def test_relative_error_is_one_for_the_mean_and_zero_for_the_truth(rng):
+    x = _tensor(rng.random((20, 1, 4, 4)))
+    assert relative_error(x, x.mean(0).expand_as(x)) == pytest.approx(1)
+    assert relative_error(x, x) == 0
+    assert relative_error(x, 0.5 * (x + x.mean(0))) == pytest.approx(0.25, rel=1e-5)
+    assert relative_error(3 * x + 1, 3 * (x + 0.1) + 1) == pytest.approx(relative_error(x, x + 0.1), rel=1e-4)
+
+
+def test_relative_error_with_the_mean_of_other_data(rng):
+    x, mean = _tensor(rng.random((20, 6))), torch.zeros(6)
+    assert relative_error(x, torch.zeros_like(x), mean) == pytest.approx(1)
+
+
+def test_relative_error_of_constant_images_is_refused():
+    with pytest.raises(ValueError, match="equals the mean"):
+        relative_error(torch.ones(3, 4), torch.zeros(3, 4))
+
+
+@pytest.mark.parametrize("degrees", [0.0, 3.0, 30.0, 90.0])
+def test_the_angle_of_a_known_rotation_is_found(degrees):
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    first = torch.eye(4)[:, :2].double()
+    second = torch.tensor([[1, 0], [0, c], [0, s], [0, 0]], dtype=torch.float64)
+    np.testing.assert_allclose(principal_angles(first, second), [degrees, 0], atol=1e-6)
+
+
+def test_angles_belong_to_the_subspaces_not_to_their_bases(rng):
+    first, second = _tensor(rng.normal(size=(10, 3))), _tensor(rng.normal(size=(10, 4)))
+    mixed = first @ _tensor(rng.normal(size=(3, 3)))
+    angles = principal_angles(first, second)
+    assert len(angles) == 3 and (np.diff(angles) <= 0).all()
+    np.testing.assert_allclose(principal_angles(mixed, second), angles, atol=1e-3)
+    np.testing.assert_allclose(principal_angles(second, first), angles, atol=1e-3)
+
+
+def test_subspaces_of_different_spaces_are_refused():
+    with pytest.raises(ValueError, match=r"\(4, 2\) and \(5, 2\)"):
+        principal_angles(torch.zeros(4, 2), torch.zeros(5, 2))
+
+
+def _slow_two_nn(points: np.ndarray, discard: float) -> float:
+    ratios = []
+    for k, point in enumerate(points):
+        distances = np.sort([np.linalg.norm(point - other) for j, other in enumerate(points) if j != k])
+        ratios.append(distances[1] / distances[0])
+    x = np.log(np.sort(ratios))
+    y = -np.log(1 - np.arange(1, len(x) + 1) / len(x) + 1e-300)
+    keep = int(len(x) * (1 - discard))
+    return float(x[:keep] @ y[:keep] / (x[:keep] @ x[:keep]))
+
+
+@pytest.mark.parametrize("discard", [0.1, 0.3])
+def test_two_nn_is_its_slow_twin(rng, discard):
+    points = rng.normal(size=(150, 3)).astype(np.float32)
+    assert two_nn_dimension(torch.tensor(points), discard=discard) == pytest.approx(
+        _slow_two_nn(points, discard), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize(("dimension", "low", "high"), [(2, 1.85, 2.15), (10, 8.5, 10.5)])
+def test_two_nn_finds_the_dimension_of_a_gaussian_inside_a_larger_space(rng, dimension, low, high):
+    basis, _ = np.linalg.qr(rng.normal(size=(30, dimension)))
+    points = _tensor(rng.normal(size=(3000, dimension)) @ basis.T)
+    estimate = two_nn_dimension(points)
+    assert low < estimate < high
+    assert two_nn_dimension(7 * points) == pytest.approx(estimate, rel=1e-3)
+
+
+def test_two_nn_ignores_duplicates_and_order(rng):
+    points = _tensor(rng.normal(size=(200, 4)))
+    twice = torch.cat([points, points])[torch.randperm(400)]
+    assert two_nn_dimension(twice) == pytest.approx(two_nn_dimension(points), rel=1e-6)
+
+
+def test_two_nn_refuses_what_it_cannot_judge():
+    with pytest.raises(ValueError, match="discard = 1"):
+        two_nn_dimension(torch.randn(20, 2), discard=1)
+    with pytest.raises(ValueError, match="only 1 different points"):
+        two_nn_dimension(torch.ones(50, 2))
+
+
+def test_a_draw_has_as_many_of_every_class():
+    labels = torch.tensor([0] * 50 + [3] * 20 + [7] * 5)[torch.randperm(75)]
+    index = draw_per_class(labels, 5, seed=1)
+    assert labels[index].unique(return_counts=True)[1].tolist() == [5, 5, 5]
+    assert len(index.unique()) == 15
+    assert torch.equal(index, draw_per_class(labels, 5, seed=1))
+    assert not torch.equal(index, draw_per_class(labels, 5, seed=2))
+
+
+@pytest.mark.parametrize(("per_class", "message"), [(6, "class 1 has 5 examples, 6"), (0, "per_class = 0")])
+def test_an_impossible_draw_is_refused(per_class, message):
+    with pytest.raises(ValueError, match=message):
+        draw_per_class(torch.tensor([0] * 9 + [1] * 5), per_class, seed=0)
+
+
+def _clouds(rng, distance: float, n: int = 60):
+    labels = np.arange(n) % 3
+    centres = distance * np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    return _tensor(rng.normal(size=(n, 3)) + centres[labels]), torch.tensor(labels)
+
+
+def test_a_probe_separates_what_is_separable_and_guesses_what_is_not(rng):
+    apart, together = _clouds(rng, 30.0), _clouds(rng, 0.0, n=600)
+    assert probe_accuracy(*apart, *_clouds(rng, 30.0), per_class=5, seeds=range(3)).tolist() == [1, 1, 1]
+    assert probe_accuracy(*together, *_clouds(rng, 0.0, n=600), per_class=None)[0] == pytest.approx(1 / 3, abs=0.08)
+
+
+def test_a_probe_does_not_see_scale_shift_or_rotation_of_the_codes(rng):
+    (train, y), (test, y_test) = _clouds(rng, 1.5), _clouds(rng, 1.5, n=90)
+    rotation = _tensor(np.linalg.qr(rng.normal(size=(3, 3)))[0])
+    plain = probe_accuracy(train, y, test, y_test, per_class=10, seeds=range(4))
+    moved = probe_accuracy(
+        100 * train @ rotation + 5, y, 100 * test @ rotation + 5, y_test, per_class=10, seeds=range(4)
+    )
+    np.testing.assert_allclose(moved, plain, atol=0.012)  # one of the 90 may lie on the boundary
+    assert plain.shape == (4,) and 0.4 < plain.mean() < 1
+
+
+def test_all_labels_are_at_least_as_good_as_few(rng):
+    train, test = _clouds(rng, 1.5, n=600), _clouds(rng, 1.5, n=600)
+    few = probe_accuracy(*train, *test, per_class=1, seeds=range(5)).mean()
+    assert probe_accuracy(*train, *test, per_class=None)[0] > few
+
+
+def test_codes_and_labels_of_different_length_are_refused():
+    with pytest.raises(ValueError, match="4 training codes with 3 labels"):
+        probe_accuracy(torch.zeros(4, 2), torch.zeros(3), torch.zeros(4, 2), torch.zeros(4), per_class=None)

@@ -1,0 +1,81 @@
+import io
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import pytest
+
+from course_utils import widgets
+from course_utils.plots import plot_curves
+from course_utils.widgets import slider, static_twin
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed():
+    plt.close("all")
+    yield
+    assert plt.get_fignums() == []  # else a notebook would show every frame
+
+
+VALUES = [0.5, 1.0, 2.0, 4.0]
+
+
+def draw(value):
+    return plot_curves([0, 1], {"line": [0, value]}, xlabel="x", ylabel=f"{value} x")
+
+
+@pytest.fixture
+def links(monkeypatch):
+    made = []
+    monkeypatch.setattr(ipywidgets, "jslink", lambda *ends: made.append(ends))
+    return made
+
+
+def test_there_is_one_frame_and_one_word_per_value(links):
+    box = slider(draw, iter(VALUES), name="σ", label=lambda v: f"σ = {v}", start=2)
+    (control, words), frames = box.children[0].children, box.children[1]
+    assert len(frames.children) == len(words.children) == len(VALUES)
+    assert [word.value for word in words.children] == ["σ = 0.5", "σ = 1.0", "σ = 2.0", "σ = 4.0"]
+    assert (control.min, control.max, control.value, control.description) == (0, 3, 2, "σ")
+    assert words.selected_index == frames.selected_index == 2
+    pictures = [bytes(frame.value) for frame in frames.children]
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures) and len(set(pictures)) == 4
+
+
+def test_the_slider_is_linked_in_the_browser_to_words_and_frame(links):
+    box = slider(draw, VALUES)
+    (control, words), frames = box.children[0].children, box.children[1]
+    assert links == [((control, "value"), (words, "selected_index")), ((control, "value"), (frames, "selected_index"))]
+
+
+def test_the_links_are_widgets_that_a_page_can_store():
+    box = slider(draw, VALUES[:2])
+    control = box.children[0].children[0]
+    instances = ipywidgets.Widget.get_manager_state()["state"].values()
+    source = f"IPY_MODEL_{control.model_id}"
+    linked = [w for w in instances if w["model_name"] == "LinkModel" and w["state"]["source"][0] == source]
+    assert len(linked) == 2
+
+
+@pytest.mark.parametrize(("values", "start"), [([], 0), (VALUES, 4), (VALUES, -1)])
+def test_a_start_that_is_no_frame_is_refused(values, start):
+    with pytest.raises(ValueError, match=f"start = {start}, but there are {len(values)} frames"):
+        slider(draw, values, start=start)
+
+
+def test_the_static_twin_shows_the_frames_side_by_side():
+    figure = static_twin(draw, VALUES, label=lambda v: f"σ = {v}", columns=3)
+    assert len(figure.axes) == 6
+    assert [axis.get_title() for axis in figure.axes] == ["σ = 0.5", "σ = 1.0", "σ = 2.0", "σ = 4.0", "", ""]
+    shown = [axis.images for axis in figure.axes]
+    assert [len(images) for images in shown] == [1, 1, 1, 1, 0, 0]
+    frame = plt.imread(io.BytesIO(widgets._png(draw(0.5))))
+    assert (shown[0][0].get_array() == frame).all()
+
+
+def test_a_static_twin_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no values"):
+        static_twin(draw, [])
+
+
+def test_frames_are_drawn_by_every_kind_of_values():
+    assert len(slider(draw, range(1, 4)).children[1].children) == 3
