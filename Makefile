@@ -3,7 +3,7 @@
 #   make run TORCH_INDEX=URL     torch and torchvision from another wheel index (e.g. the CPU builds)
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
-	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 TORCH_INDEX ?=
 TEST_JOBS ?= 2
 ARGS ?=

@@ -298,9 +298,11 @@ def _sentence(splits: Splits) -> str:
 
 
 def _missing(name: str) -> DataSetMissing:
-    fetch = f"run `course data fetch {name}`" if name in TORCHVISION else "put the file there"
+    fetch = f"download it: `course data fetch {name}`"
+    if name not in TORCHVISION:
+        fetch = "check the path" + ("" if Path(name).is_absolute() else f", which is read from {os.getcwd()}")
     return DataSetMissing(
-        f"the data set {name!r} is not on this machine. Three ways out: (1) download it: {fetch}; "
+        f"the data set {name!r} is not on this machine. Three ways out: (1) {fetch}; "
         f'(2) point to files you have: `course data import FOLDER`, or load("path/to/file.npz") or load("folder"); '
         f"(3) use the embedded digits: load({EMBEDDED!r})"
     )

@@ -103,14 +103,21 @@ def fit(
         ``objective(model, x)`` or, with labels, ``objective(model, x, y)``; returns named scalar
         terms, among them ``"loss"``. Or a dict submodule path → objective, see above.
     train, valid
-        ``datasets.Split``, tensor (N, …) or ``torch.utils.data.Dataset``.
+        ``datasets.Split``, tensor (N, …) or ``torch.utils.data.Dataset``. A Split or a tensor
+        stays on the device as uint8 if it fits (see ``batches``).
+    epochs, batch_size
+        Passes over the training data, and images per step.
     lr, optimizer, cosine
         Adam with this learning rate, or ``optimizer(parameters)`` of your own; ``cosine`` lets
         the rate fall to zero along half a cosine over all batches.
     seed
         Order of the batches. The noise that a model draws comes from the global seed.
+    device
+        Where to compute; ``None`` lets ``runtime.pick_device`` choose.
     bf16
         Compute the forward pass under bfloat16 autocast.
+    with_labels
+        Hand the labels (B,) to the objective as a third argument.
     checkpoint, resume
         A folder for ``last.pt`` and ``best.pt`` (least validation loss, or training loss without
         validation); ``resume`` goes on from ``last.pt`` and gives the same numbers as a run
@@ -181,10 +188,22 @@ def evaluate(
     bf16: bool = False,
     with_labels: bool = False,
 ) -> dict[str, float]:
-    """Average every term of an objective over a data set, without changing anything.
+    """Average every term of an objective over a data set, without changing weights or training.
 
-    The model is put in evaluation mode and back; random draws come from their own generator
-    started at ``seed``, so that evaluating neither changes training nor differs between calls.
+    The model is moved to the device, put in evaluation mode and back; random draws come from
+    their own generator started at ``seed``, so that evaluating neither changes training nor differs
+    between calls.
+
+    Parameters
+    ----------
+    model, objective, data
+        As in ``fit``.
+    batch_size
+        Images at once; the result does not depend on it, but for rounding.
+    device, bf16, with_labels
+        As in ``fit``.
+    seed
+        Of the noise that the model draws.
 
     Returns
     -------
@@ -193,6 +212,8 @@ def evaluate(
 
     Raises
     ------
+    TrainingDiverged
+        If a term is NaN or infinite.
     ValueError
         As ``fit``.
     """
@@ -209,6 +230,20 @@ def save_checkpoint(path: str | Path, model: nn.Module, **extra) -> None:
 
     The file is written under a temporary name and then renamed: an interruption leaves the old
     file whole.
+
+    Parameters
+    ----------
+    path
+        Of the file; missing folders are made.
+    model
+        Whose ``state_dict`` is written.
+    extra
+        Saved beside it, by name.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; an older one is still whole then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

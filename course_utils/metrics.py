@@ -55,9 +55,12 @@ def relative_error(x: Tensor, x_hat: Tensor, mean: Tensor | None = None) -> floa
     ValueError
         If the shapes differ, or x does not vary about the mean.
     """
-    baseline = squared_error(x, (x.mean(0) if mean is None else mean).expand_as(x)).sum()
+    mean = x.mean(0) if mean is None else mean
+    if mean.shape != x.shape[1:]:
+        raise ValueError(f"mean has shape {tuple(mean.shape)}, expected that of one image, {tuple(x.shape[1:])}")
+    baseline = squared_error(x, mean.expand_as(x)).sum()
     if baseline == 0:
-        raise ValueError("x equals the mean everywhere: no error to be relative to")
+        raise ValueError("every x equals the mean: there is no error to be relative to; use squared_error instead")
     return float(squared_error(x, x_hat).sum() / baseline)
 
 
@@ -73,6 +76,11 @@ def principal_angles(first: Tensor, second: Tensor) -> np.ndarray:
     -------
     array
         (min(k, m),) degrees from 0 (shared direction) to 90.
+
+    Raises
+    ------
+    ValueError
+        If the columns have different lengths D.
 
     References
     ----------
@@ -199,7 +207,7 @@ def probe_accuracy(
     Raises
     ------
     ValueError
-        If codes and labels differ in length, or a class has too few examples.
+        If codes and labels differ in length, all codes are alike, or a class has too few examples.
     """
     if len(train_codes) != len(train_labels) or len(test_codes) != len(test_labels):
         raise ValueError(
@@ -208,6 +216,8 @@ def probe_accuracy(
         )
     mean = train_codes.mean(0)
     scale = (train_codes - mean).square().sum(1).mean().sqrt()
+    if not scale > 0:
+        raise ValueError(f"the {len(train_codes)} training codes are all alike: a classifier cannot tell them apart")
     train, test = ((np.asarray(((c - mean) / scale).cpu(), dtype=np.float64)) for c in (train_codes, test_codes))
     accuracies = []
     for seed in seeds:

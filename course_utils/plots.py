@@ -1,4 +1,6 @@
-"""Figures from arrays: every function returns a matplotlib ``Figure``; nothing here computes results.
+"""Figures from arrays: every function returns a matplotlib ``Figure``.
+
+Nothing here computes results, but for the mean and spread of several runs that ``plot_curves`` draws.
 
 A returned figure is closed in pyplot, so a notebook shows it once, as the value of the cell.
 The same things have the same colours through the whole course (``COLOURS``), chosen from the
@@ -85,6 +87,11 @@ def show_images(
     Returns
     -------
     Figure
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or they differ in size.
     """
     pictures = [as_picture(image) for image in images]
     if not pictures:
@@ -104,12 +111,21 @@ def show_rows(rows: Mapping[str, object], *, columns: int = 10, title: str | Non
     Parameters
     ----------
     rows
-        Name → images (N, C, H, W) or (N, H, W); the first ``columns`` of each are shown.
+        Name → images (N, C, H, W) or (N, H, W); the first ``columns`` of each are shown, fewer if
+        the shortest row has fewer.
     columns, title, scale
         As in ``show_images``.
+
+    Raises
+    ------
+    ValueError
+        If there are no rows, one is empty, or the images differ in size.
     """
     if not rows:
         raise ValueError("there are no rows to show")
+    for name, images in rows.items():
+        if len(images) == 0:
+            raise ValueError(f"the row {name!r} holds no images")
     columns = min(columns, *(len(images) for images in rows.values()))
     table = [[as_picture(image) for image in images[:columns]] for images in rows.values()]
     figure, axis, centres = _mosaic(table, scale=scale, gap=0.08, title=title, left=0.1 * max(map(len, rows)))
@@ -229,7 +245,7 @@ def plot_latents(
     classes
         Names of the classes.
     limit
-        Draw at most so many points.
+        Draw at most so many points, taken evenly from all.
 
     Raises
     ------
@@ -242,8 +258,9 @@ def plot_latents(
     if len(labels) != len(codes):
         raise ValueError(f"{len(codes)} codes, but {len(labels)} labels")
     figure, axis = plt.subplots(figsize=(5.2, 5)) if axis is None else (axis.figure, axis)
-    colours = np.array(CLASS_COLOURS)[labels[:limit].astype(int) % 10]
-    axis.scatter(*codes[:limit].T, c=colours, s=7, alpha=0.7, linewidths=0)
+    shown = np.linspace(0, len(codes) - 1, min(limit, len(codes))).astype(int)  # evenly: data may be sorted by class
+    colours = np.array(CLASS_COLOURS)[labels[shown].astype(int) % 10]
+    axis.scatter(*codes[shown].T, c=colours, s=7, alpha=0.7, linewidths=0)
     for label in np.unique(labels):
         middle = np.median(codes[labels == label], axis=0)
         name = str(int(label)) if classes is None else classes[int(label)]
@@ -264,8 +281,15 @@ def plot_decoded_grid(images, z1, z2, *, axis: Axes | None = None, title: str | 
         The coordinates of the columns and of the rows, ascending and evenly spaced.
     axis, title
         Draw into these axes; a title for them.
+
+    Raises
+    ------
+    ValueError
+        If the grid has fewer than two columns or rows, or not as many places as there are images.
     """
     z1, z2 = _as_array(z1), _as_array(z2)
+    if min(len(z1), len(z2)) < 2:
+        raise ValueError(f"a grid of {len(z2)} × {len(z1)}; it needs at least two columns and two rows")
     pictures = [as_picture(image) for image in images]
     if len(pictures) != len(z1) * len(z2):
         raise ValueError(f"{len(pictures)} images for a grid of {len(z2)} × {len(z1)}")

@@ -55,12 +55,15 @@ def bands(chapter: str, profile: str = "quick", course: Path = COURSE_FILE) -> d
     Raises
     ------
     ValueError
-        If ``course.yml`` has no such chapter.
+        If ``course.yml`` has no such chapter, or the chapter no such profile.
     """
     names = []
     for entry in read_course(course):
         names.append(entry["name"])
         if entry["name"] == chapter or entry["name"].split("_")[0] == chapter:
+            if profile not in entry["profiles"]:
+                known = ", ".join(sorted(entry["profiles"]))
+                raise ValueError(f"profile {profile!r} is unknown; chapter {chapter} has {known}")
             numbers = entry.get("numbers") or {}
             return {name: tuple(n[profile]) for name, n in numbers.items() if profile in n}
     raise ValueError(f"course.yml has no chapter {chapter!r}; it has {', '.join(names)}")
@@ -156,7 +159,7 @@ def full(chapter: str, folder: Path = FULL_RESULTS) -> FullRun:
     Parameters
     ----------
     chapter
-        The two digits of the chapter.
+        The two digits of the chapter, or its whole name.
     folder
         Where the files lie.
 
@@ -166,7 +169,7 @@ def full(chapter: str, folder: Path = FULL_RESULTS) -> FullRun:
         With ``numbers``, ``series`` (as arrays), ``parameters``, ``machine``, ``versions``,
         ``minutes``; an empty one, which is false, if the file is not there.
     """
-    path = Path(folder) / f"{chapter}.json"
+    path = Path(folder) / f"{chapter.split('_')[0]}.json"
     if not path.exists():
         return FullRun()
     stored = json.loads(path.read_text(encoding="utf-8"))

@@ -27,10 +27,11 @@ def set_seed(seed: int) -> None:
     Raises
     ------
     ValueError
-        If the seed lies outside that range.
+        If the seed is not a whole number in that range.
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"seed = {seed} is outside 0 … 2**32 − 1; choose a non-negative whole number, e.g. 0")
+    if seed != int(seed) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed = {seed} is not a whole number in 0 … 2**32 − 1; choose one, e.g. 0")
+    seed = int(seed)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -23,7 +23,7 @@ class Mixture:
     scales
         (K,) standard deviations.
     weights
-        (K,) positive, adding up to 1.
+        (K,) not negative, adding up to 1.
     """
 
     means: Tensor

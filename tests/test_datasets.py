@@ -283,7 +283,7 @@ def test_a_missing_data_set_names_three_ways_out(empty_data):
         load("mnist")
     for way in ("course data fetch mnist", "course data import FOLDER", "load('mnist-5k')"):
         assert way in str(error.value)
-    with pytest.raises(DataSetMissing, match=r"'nowhere/file.npz'.*put the file there"):
+    with pytest.raises(DataSetMissing, match=r"'nowhere/file.npz'.*check the path"):
         load("nowhere/file.npz")
     with pytest.raises(DataSetMissing, match="'nowhere/folder'"):
         load("nowhere/folder")

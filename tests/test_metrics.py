@@ -160,3 +160,12 @@ def test_all_labels_are_at_least_as_good_as_few(rng):
 def test_codes_and_labels_of_different_length_are_refused():
     with pytest.raises(ValueError, match="4 training codes with 3 labels"):
         probe_accuracy(torch.zeros(4, 2), torch.zeros(3), torch.zeros(4, 2), torch.zeros(4), per_class=None)
+
+
+def test_a_baseline_of_another_shape_and_codes_all_alike_are_refused():
+    x = torch.rand(4, 3)
+    with pytest.raises(ValueError, match=r"\(2,\).*\(3,\)"):
+        relative_error(x, x, mean=torch.zeros(2))
+    labels = torch.tensor([0, 1, 0, 1])
+    with pytest.raises(ValueError, match="all alike"):
+        probe_accuracy(torch.ones(4, 2), labels, torch.ones(4, 2), labels, per_class=1)

@@ -242,3 +242,10 @@ def test_the_style_is_set_for_every_figure():
 
 def test_ten_classes_have_ten_colours():
     assert len(set(CLASS_COLOURS)) == 10
+
+
+def test_an_empty_row_and_a_grid_of_one_column_are_refused_by_name():
+    with pytest.raises(ValueError, match="'empty'"):
+        show_rows({"full": torch.rand(3, 4, 4), "empty": torch.rand(0, 4, 4)})
+    with pytest.raises(ValueError, match="2 × 1"):
+        plot_decoded_grid(torch.rand(2, 4, 4), [0.0], [0.0, 1.0])

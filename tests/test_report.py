@@ -234,3 +234,10 @@ def test_links_and_pictures_stay_within_the_report(tmp_path):
     text = page("[next](03_next.ipynb#top) ![a picture](picture.png) ![gone](gone.png)", source=tmp_path)
     assert 'href="03_next.html#top"' in text
     assert 'src="data:image/png;base64,' in text and 'src="gone.png"' in text
+
+
+def test_numbers_stand_in_the_words_units_and_order_of_the_course_file():
+    announced = {"angle": {"label": "largest <angle>", "unit": "degrees"}, "psnr": {"label": "PSNR"}}
+    table = report._numbers(ENTRY, announced)
+    assert "largest &lt;angle&gt; (degrees)" in table
+    assert table.index("largest") < table.index("PSNR") < table.index("free number")

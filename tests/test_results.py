@@ -12,10 +12,12 @@ from course_utils.results import FullRun, OutOfBand, bands, from_notebook, full,
 COURSE = """
     chapters:
       - name: 01_first
+        profiles: {quick: {}, full: {}}
         numbers:
           error: {quick: [0.1, 0.2], full: [0.05, 0.06]}
           only_full: {full: [1, 2]}
       - name: 02_second
+        profiles: {quick: {}, full: {}}
         numbers: {}
 """
 
@@ -145,3 +147,8 @@ def test_a_stored_full_run_is_read_back(tmp_path):
     assert run and run.numbers == {"error": 0.05} and run.minutes == 12.3 and run.parameters == {"dataset": "mnist"}
     assert isinstance(run.series["curve"], np.ndarray) and run.series["curve"].shape == (2, 2)
     assert str(run) == "stored full run: mnist, 12 min on a processor"
+
+
+def test_an_unknown_profile_is_refused_with_the_known_ones(course):
+    with pytest.raises(ValueError, match="'ful'.*full.*quick"):
+        bands("02", "ful", course)

@@ -64,3 +64,8 @@ def test_the_machine_is_described_without_names():
 
 def test_the_root_is_the_repository():
     assert (ROOT / "course_utils" / "runtime.py").exists()
+
+
+def test_a_seed_that_is_no_whole_number_is_refused():
+    with pytest.raises(ValueError, match="1.5"):
+        set_seed(1.5)

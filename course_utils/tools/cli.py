@@ -54,7 +54,10 @@ def main() -> None:
 
 @main.command()
 def doctor() -> None:
-    """Say whether this machine can run the course; exit 1 if something is broken."""
+    """Say what this machine has and what is broken.
+
+    The exit code is 1 if something is broken; what is named then comes with its mend.
+    """
     findings = [*_check_packages(), *_check_torch(), *_check_machine(), *_check_kernel(), *_check_data()]
     if os.environ.get("MPLBACKEND"):
         text = f"MPLBACKEND={os.environ['MPLBACKEND']} silently removes figures from notebooks: unset MPLBACKEND"
@@ -93,7 +96,8 @@ def _check_torch() -> list[tuple[str, str]]:
             reason = f"torch and torchvision do not fit together ({error})"
         else:
             reason = f"importing torch and torchvision fails ({type(error).__name__}: {error})"
-        mend = "`pip install --force-reinstall torch torchvision`, with --index-url for both of them or for neither"
+        mend = "delete .venv and run `make setup`; in an environment of your own, `pip install --force-reinstall -c "
+        mend += "constraints.txt torch torchvision`, with --index-url for both of them or for neither"
         return [("BROKEN", f"{reason}. Reinstall both from one index: {mend}")]
     devices = ["cpu"] + [f"cuda: {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     devices += ["mps"] * torch.backends.mps.is_available()
@@ -132,8 +136,13 @@ def _check_data() -> list[tuple[str, str]]:
         from course_utils import datasets
     except Exception as error:  # without PyTorch there is nothing to look with; that is named above
         return [("warning", f"data sets not looked at: {type(error).__name__}")]
-    words = datasets.present()
-    return [("ok", f"data set {name}: {word}") for name, word in words.items()]
+    fetch = "not here, which is no problem for the quick profile; `course data fetch {}` brings it"
+    return [
+        ("absent", f"data set {name}: {fetch.format(name)}")
+        if words == "missing"
+        else ("ok", f"data set {name}: {words}")
+        for name, words in datasets.present().items()
+    ]
 
 
 # ---------------------------------------------------------------- chapters
@@ -221,10 +230,15 @@ def _nearest(name: str, known: set[str]) -> str:
 
 
 @main.command("list")
+@click.option("--markdown", is_flag=True, help="Print the chapter table of the README instead.")
 @source_option
 @output_option
-def list_chapters(source: Path, output: Path) -> None:
+def list_chapters(markdown: bool, source: Path, output: Path) -> None:
     """List the chapters: minutes, prerequisites, executed or not."""
+    if markdown:
+        from course_utils.tools.table import chapter_table
+
+        return click.echo(chapter_table(source), nl=False)
     entries, executed = read_course(source), read_results(output)
     width = max(len(entry["name"]) for entry in entries)
     click.echo(f"{'chapter':<{width}}  {'run':>8}  {'read':>8}  {'last run':<24}  title, prerequisites")
@@ -323,7 +337,9 @@ def run(chapters, profile, pairs, jobs, resume, cell_timeout, source: Path, outp
 @click.option("--cell-timeout", type=float, help="Limit per cell in seconds.")
 @source_option
 def store(chapters, cell_timeout, source: Path) -> None:
-    """Execute chapters (quick profile) and keep the outputs in the notebooks themselves.
+    """Execute chapters and keep their outputs in notebooks/.
+
+    In the quick profile. A notebook that fails, or whose numbers leave their bands, stays as it was.
 
     CHAPTERS are numbers, names, or paths of notebooks, such as notebooks/solutions/02_autoencoder.ipynb.
     """

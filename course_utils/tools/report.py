@@ -44,6 +44,7 @@ def write(output: Path, source: Path) -> Path:
         The page ``index.html``.
     """
     entries = list(read_results(output).values())
+    announced = {chapter["name"]: chapter.get("numbers") or {} for chapter in read_course(source)}
     sections = []
     for entry in entries:
         executed = output / f"{entry['name']}.ipynb"
@@ -51,8 +52,9 @@ def write(output: Path, source: Path) -> Path:
         page = executed.with_suffix(".html")
         if notebook and not (page.exists() and page.stat().st_mtime >= executed.stat().st_mtime):
             write_text(page, notebook_page(notebook, f"{entry['name'].split('_')[0]} · {entry['title']}", source))
-        sections.append(_section(entry, notebook))
-    idle = [chapter["title"] for chapter in read_course(source) if chapter["name"] not in {e["name"] for e in entries}]
+        sections.append(_section(entry, notebook, announced.get(entry["name"], {})))
+    executed_names = {entry["name"] for entry in entries}
+    idle = [chapter["title"] for chapter in read_course(source) if chapter["name"] not in executed_names]
     rest = f"<p class='quiet'>Not executed yet: {escape(', '.join(idle))}.</p>" if idle else ""
     body = f"<header><h1>Report of the course</h1>{_summary(entries)}</header>{''.join(sections)}{rest}"
     write_text(output / "index.html", _page("Report of the course", body))
@@ -80,7 +82,7 @@ def _summary(entries: list[dict]) -> str:
     return "".join(lines)
 
 
-def _section(entry: dict, notebook: dict | None) -> str:
+def _section(entry: dict, notebook: dict | None, announced: dict[str, dict]) -> str:
     number, status = entry["name"].split("_")[0], entry["status"]
     mark, good = MARKS.get(status, "▲"), "good" if status == "ok" else "bad"
     page = f"{entry['name']}.html"
@@ -94,7 +96,7 @@ def _section(entry: dict, notebook: dict | None) -> str:
         f"<p><span class='status {good}'>{mark} {escape(status)}</span> ",
         f"<span class='quiet'>{escape(' · '.join(facts))}</span></p>",
         f"<p>{escape(entry['message'])}</p>" if entry["message"] else "",
-        _numbers(entry),
+        _numbers(entry, announced),
         _strip(notebook, page) if notebook else "",
         f"<details open><summary>Traceback</summary><pre>{escape(entry['traceback'])}</pre></details>"
         if entry["traceback"]
@@ -104,10 +106,14 @@ def _section(entry: dict, notebook: dict | None) -> str:
     return "".join(parts)
 
 
-def _numbers(entry: dict) -> str:
-    """Return the table of a chapter's numbers, each beside its expected band."""
+def _numbers(entry: dict, announced: dict[str, dict]) -> str:
+    """Return the table of a chapter's numbers, in the words and order of course.yml, each beside its band."""
+    names = entry["numbers"] | entry["bands"]
     rows = []
-    for name in [*entry["numbers"], *(n for n in entry["bands"] if n not in entry["numbers"])]:
+    for name in [*(n for n in announced if n in names), *(n for n in names if n not in announced)]:
+        words = announced.get(name, {})
+        label = words.get("label") or name.replace("_", " ")
+        label += f" ({words['unit']})" if words.get("unit") else ""
         value, band = entry["numbers"].get(name), entry["bands"].get(name)
         inside = band is not None and value is not None and band[0] <= value <= band[1]
         if entry["overridden"] and band is not None:
@@ -118,7 +124,7 @@ def _numbers(entry: dict) -> str:
             verdict = "in band" if inside else "outside"
         grade = {"in band": "good", "outside": "bad", "not recorded": "bad"}.get(verdict, "quiet")
         rows.append(
-            f"<tr><th scope='row'>{escape(name.replace('_', ' '))}</th>"
+            f"<tr><th scope='row'>{escape(label)}</th>"
             f"<td class='figure'>{'–' if value is None else f'{value:.4g}'}</td>"
             f"<td>{_marker(value, band)}</td>"
             f"<td class='quiet'>{f'{band[0]:g} … {band[1]:g}' if band else ''}</td>"

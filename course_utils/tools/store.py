@@ -14,7 +14,7 @@ from course_utils.tools.execute import Outcome, collect, judge
 from course_utils.tools.worker import Worker
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-WIDGET_TEXT = "interactive figure: run this cell to use it"
+WIDGET_TEXT = "interactive figure: run the notebook from the top to use it"
 
 
 def store(outcome: Outcome, notebook: Path, *, cell_seconds: float | None = None, screen=None) -> bool:
