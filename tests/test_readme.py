@@ -1,0 +1,75 @@
+"""The README says what is so: its table is the one made from course.yml and the stored results, its files exist."""
+
+import base64
+import json
+import re
+
+import nbformat
+import pytest
+import yaml
+
+from course_utils.runtime import ROOT
+from course_utils.tools.cli import main
+from course_utils.tools.table import chapter_table
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_chapter_table_is_the_present_one():
+    assert chapter_table(ROOT / "notebooks") in README, "put the output of `course list --markdown` into the README"
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_links_lead_to_files(target):
+    assert not target.startswith("http") and (ROOT / target).exists(), target
+
+
+def test_picture_is_a_figure_of_the_course():
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+\.png)\)", README)
+    shown = (ROOT / picture).read_bytes()
+    figures = [
+        base64.b64decode(output["data"]["image/png"])
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+        for cell in nbformat.read(path, 4).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert shown in figures, "the README's picture is no longer what a chapter draws: copy the new figure"
+
+
+def test_modules_of_the_package_are_all_in_the_map():
+    names = {path.stem for path in (ROOT / "course_utils").glob("[!_]*.py")} | {"checks", "tools"}
+    section = README[README.index("## The package") : README.index("## Data sets")]
+    assert names <= set(re.findall(r"`(\w+)`", section))
+
+
+def test_table_shows_only_headline_numbers_that_are_stored(tmp_path):
+    number = {"label": "error ratio", "unit": "%", "headline": True, "full": [0, 2]}
+    quiet = {"label": "not shown", "full": [0, 2]}
+    chapter = {
+        "name": "02_x",
+        "title": "X",
+        "read_minutes": 5,
+        "needs": [],
+        "numbers": {"ratio": number, "other": quiet},
+    }
+    chapter["profiles"] = {"quick": {"minutes": 1}, "full": {"minutes": 2}}
+    (tmp_path / "course.yml").write_text(yaml.safe_dump({"chapters": [chapter]}))
+    assert "no full run stored yet" in chapter_table(tmp_path)
+    (tmp_path / "full_results").mkdir()
+    (tmp_path / "full_results" / "02.json").write_text(json.dumps({"numbers": {"ratio": 1.23456, "other": 7.0}}))
+    row = chapter_table(tmp_path).splitlines()[-1]
+    assert row == "| 02 | [X](notebooks/02_x.ipynb) | 5 min | 1 / 2 min | error ratio: 1.23 % |"
+
+
+def test_examples_name_parameters_and_commands_that_exist():
+    examples = re.findall(r"course run (\d\d) ((?:-p \w+ \S+ ?)+)", README)
+    examples += re.findall(r"papermill notebooks/(\d\d)_\w+\.ipynb \S+ ((?:-p \w+ \w+ ?)+)", README)
+    assert len(examples) >= 3
+    for number, options in examples:
+        (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+        (cell,) = [c for c in nbformat.read(path, 4).cells if "parameters" in c.metadata.get("tags", [])]
+        for name in re.findall(r"-p (\w+)", options):
+            assert re.search(rf"^{name} = ", cell.source, re.M), f"{path.name} has no parameter {name!r}"
+    for command in set(re.findall(r"(?:^|`)course (\w+)", README, re.M)):
+        assert command in main.commands, f"there is no `course {command}`"
