@@ -408,7 +408,7 @@ section h2 a:hover { text-decoration: underline }
 .quiet { color: var(--quiet); font-size: .9rem } header .quiet { max-width: 44rem }
 .good { color: var(--good) } .bad { color: var(--bad); font-weight: 600 }
 .status { font-weight: 600; margin-right: .6em }
-.scroll, .output_subarea { overflow-x: auto }
+.scroll, .output_subarea { overflow-x: auto } .scroll td { white-space: nowrap }
 table { border-collapse: collapse; font-size: .92rem; margin: .8rem 0; font-variant-numeric: tabular-nums }
 th, td { text-align: left; padding: .3rem 1.1rem .3rem 0; border-bottom: 1px solid var(--line); font-weight: 400 }
 tr:first-child th { color: var(--quiet); font-size: .85rem } td.figure { text-align: right }
