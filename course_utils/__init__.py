@@ -7,9 +7,9 @@ A map, in the order in which data flow through a chapter:
 ``datasets``    ``load(name)`` → train, valid and test digits as uint8 tensors
 ``synthetic``   2-D toy distributions whose density is known
 ``batches``     seeded, shuffled batches of resident tensors, as float in [0, 1]
-``densities``   log-probabilities and KL divergences, in nats
+``densities``   log-probabilities, KL divergences, the importance-weighted bound, in nats
 ``fit``         ``fit`` and ``evaluate``: the training loop and its checkpoints
-``metrics``     numbers that judge a model: errors, probes, intrinsic dimension
+``metrics``     numbers that judge a model: errors, PSNR, SSIM, probes, intrinsic dimension
 ``plots``       figures from arrays; the colours of the course
 ``widgets``     interactive figures, each with a static twin
 ``checks``      exercise checks that name the misconception behind a wrong answer

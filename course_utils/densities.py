@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +116,57 @@ def gaussian_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     """
     _same_shape(mu, logvar, "logvar")
     return 0.5 * (logvar.exp() + mu.square() - 1 - logvar).flatten(1).sum(1)
+
+
+def importance_weighted_bound(draw: Callable[[int], Tensor], *, k: int, chunk: int = 50) -> Tensor:
+    """Importance-weighted bound on log p(x), log (1/k) Σ_i w_i with w_i = p(x, z_i) / q(z_i | x).
+
+    Never holds more than ``chunk`` draws: the sum runs on in float64, relative to the largest weight so far.
+
+    Parameters
+    ----------
+    draw
+        ``draw(n)`` returns (n, B) log-weights log p(x, z_i) − log q(z_i | x) of n fresh draws z_i ~ q(z | x) for
+        each of B examples, in nats.
+    k
+        Draws per example. With k = 1 the mean of the result over draws is the ELBO; it rises with k and tends to
+        log p(x).
+    chunk
+        Draws asked for at a time: memory against calls.
+
+    Returns
+    -------
+    Tensor
+        (B,) nats, float64: one random value per example, whose expectation is the bound.
+
+    Raises
+    ------
+    ValueError
+        If k or chunk is less than one, ``draw`` returns another shape than it should, or log-weights that are NaN or
+        +∞ (−∞, a weight of zero, is allowed).
+
+    References
+    ----------
+    Burda, Grosse & Salakhutdinov 2015, arXiv 1509.00519, equation 8.
+    """
+    if k < 1 or chunk < 1:
+        raise ValueError(f"k = {k}, chunk = {chunk}: both must be at least 1")
+    total = None
+    with torch.no_grad():
+        for start in range(0, k, chunk):
+            n = min(chunk, k - start)
+            log_weights = draw(n)
+            if (
+                log_weights.ndim != 2
+                or len(log_weights) != n
+                or (total is not None and log_weights[0].shape != total.shape)
+            ):
+                raise ValueError(f"draw({n}) returned shape {tuple(log_weights.shape)}, expected ({n}, batch)")
+            part = torch.logsumexp(log_weights.double(), dim=0)
+            if not (part < math.inf).all():
+                raise ValueError(f"draw({n}) returned log-weights that are NaN or +inf, for draws from {start} on")
+            total = part if total is None else torch.logaddexp(total, part)
+    return total - math.log(k)
 
 
 def _same_shape(reference: Tensor, other: Tensor, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Numbers that judge a model or a data set: errors, subspaces, probes, intrinsic dimension."""
+"""Numbers that judge a model or a data set: errors, similarity, subspaces, probes, intrinsic dimension."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from scipy.linalg import subspace_angles
+from skimage.metrics import structural_similarity
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
@@ -62,6 +63,74 @@ def relative_error(x: Tensor, x_hat: Tensor, mean: Tensor | None = None) -> floa
     if baseline == 0:
         raise ValueError("every x equals the mean: there is no error to be relative to; use squared_error instead")
     return float(squared_error(x, x_hat).sum() / baseline)
+
+
+def psnr(x: Tensor, x_hat: Tensor, *, data_range: float = 1.0) -> Tensor:
+    """Peak signal-to-noise ratio of every image, 10 log₁₀(range² / mean squared error).
+
+    Parameters
+    ----------
+    x, x_hat
+        (B, …) of the same shape.
+    data_range
+        Largest minus smallest value that a pixel can take: 1 for pixels in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        (B,) decibels, of the dtype of x; infinite where x_hat equals x. Ten times the squared error is 10 dB less.
+        The course averages these over images, which is not the PSNR of the average error.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or the range is not positive.
+    """
+    _check_range(data_range)
+    mean_squared = squared_error(x, x_hat) / x[0].numel()
+    return 10 * torch.log10(data_range**2 / mean_squared)
+
+
+def ssim(x: Tensor, x_hat: Tensor, *, data_range: float = 1.0) -> Tensor:
+    """Structural similarity of every image: local means, contrasts and correlations compared.
+
+    Parameters
+    ----------
+    x, x_hat
+        (B, C, H, W) of the same shape, height and width at least 11.
+    data_range
+        Largest minus smallest value that a pixel can take: 1 for pixels in [0, 1].
+
+    Returns
+    -------
+    Tensor
+        (B,) float32 in [−1, 1] on the CPU; 1 only for identical images.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or are not (B, C, H, W), the images are smaller than the window, or the range is not
+        positive.
+
+    References
+    ----------
+    Wang, Bovik, Sheikh & Simoncelli 2004, IEEE Transactions on Image Processing 13:600–612, with their settings
+    (Gaussian window of σ = 1.5 pixels), through ``skimage.metrics.structural_similarity``.
+    """
+    _check_range(data_range)
+    if x.shape != x_hat.shape or x.ndim != 4:
+        raise ValueError(f"x {tuple(x.shape)} and x_hat {tuple(x_hat.shape)}: expected the same (B, C, H, W)")
+    if min(x.shape[2:]) < 11:
+        raise ValueError(f"images of {x.shape[2]} × {x.shape[3]} pixels; the window of SSIM needs at least 11 × 11")
+    pairs = zip(*(images.detach().cpu().double().numpy() for images in (x, x_hat)), strict=True)
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    values = [structural_similarity(a, b, data_range=data_range, channel_axis=0, **wang) for a, b in pairs]
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _check_range(data_range: float) -> None:
+    if not data_range > 0:
+        raise ValueError(f"data_range = {data_range} must be positive: 1 for pixels in [0, 1], 255 for bytes")
 
 
 def principal_angles(first: Tensor, second: Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ apart with the common kinds of colour blindness.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from scipy.special import ndtri
 
 #: One colour for each thing that recurs.
 COLOURS = {
@@ -300,6 +301,100 @@ def plot_decoded_grid(images, z1, z2, *, axis: Axes | None = None, title: str | 
     axis.imshow(np.concatenate(bands[::-1], axis=0), cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
     axis.grid(False)
     axis.set(xlabel="$z_1$", ylabel="$z_2$", title=title or "")
+    return _done(figure)
+
+
+def normal_quantiles(count: int) -> torch.Tensor:
+    """Return (count,) points that cut the standard normal into slices of equal probability, in their middle.
+
+    The inverse of the normal distribution function at (i + ½)/count, float32, ascending.
+
+    Raises
+    ------
+    ValueError
+        If count is less than two.
+    """
+    if count < 2:
+        raise ValueError(f"count = {count}; a grid needs at least two points a side")
+    return torch.from_numpy(ndtri((np.arange(count) + 0.5) / count)).float()
+
+
+def plot_manifold(
+    decode: Callable[[torch.Tensor], object], *, count: int = 15, axis: Axes | None = None, title: str | None = None
+) -> Figure:
+    """Show what a decoder draws on a grid that is even in probability under a standard normal prior in the plane.
+
+    Parameters
+    ----------
+    decode
+        Turns codes (count², 2), float32 on the CPU, into images (count², 1, H, W) or (count², H, W) in [0, 1].
+    count
+        Images along each side. Equal steps mean equal probability, not equal distance: the outer ones are far out.
+    axis, title
+        Draw into these axes; a title for them.
+
+    Raises
+    ------
+    ValueError
+        If count is less than two, or ``decode`` does not return one image per code.
+
+    References
+    ----------
+    Kingma & Welling 2013, arXiv 1312.6114, figure 4.
+    """
+    z = normal_quantiles(count)
+    codes = torch.stack([z.repeat(count), z.repeat_interleave(count)], dim=1)  # row after row, z2 ascending
+    places = np.arange(count)
+    figure = plot_decoded_grid(decode(codes), places, places, axis=axis, title=title)
+    axis = axis or figure.axes[0]
+    ticks = np.linspace(0, count - 1, min(5, count)).round().astype(int)
+    names = [f"{float(z[t]):.1f}" for t in ticks]
+    axis.set_xticks(ticks, names)
+    axis.set_yticks(ticks, names)
+    axis.set_aspect("equal")
+    return figure
+
+
+def plot_arrows(
+    points,
+    arrows,
+    *,
+    background=None,
+    axis: Axes | None = None,
+    title: str | None = None,
+    colour: str = COLOURS["model"],
+    scale: float = 1.0,
+) -> Figure:
+    """Draw a vector at each of many points in the plane.
+
+    Parameters
+    ----------
+    points, arrows
+        (N, 2) and (N, 2), in the same units.
+    background
+        (M, 2) points drawn small and grey underneath, e.g. the data.
+    axis, title
+        Draw into these axes; a title for them.
+    colour
+        Of the arrows.
+    scale
+        Length of a drawn arrow as a multiple of the vector.
+
+    Raises
+    ------
+    ValueError
+        If points and arrows are not both (N, 2).
+    """
+    points, arrows = _as_array(points), _as_array(arrows)
+    if points.ndim != 2 or points.shape[1] != 2 or points.shape != arrows.shape:
+        raise ValueError(f"points {points.shape} and arrows {arrows.shape}: expected both (N, 2)")
+    figure, axis = plt.subplots(figsize=(5, 5)) if axis is None else (axis.figure, axis)
+    if background is not None:
+        axis.scatter(*_as_array(background).T, s=4, color=COLOURS["pixels"], alpha=0.5, linewidths=0)
+    axis.quiver(
+        *points.T, *(scale * arrows.T), color=colour, angles="xy", scale_units="xy", scale=1, width=0.004, zorder=3
+    )
+    axis.set(xlabel="$x_1$", ylabel="$x_2$", title=title or "", aspect="equal")
     return _done(figure)
 
 

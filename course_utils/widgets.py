@@ -11,7 +11,11 @@ from collections.abc import Callable, Sequence
 
 import ipywidgets
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
+from PIL import Image
+
+from course_utils.plots import as_picture
 
 Draw = Callable[..., Figure]
 
@@ -87,6 +91,79 @@ def static_twin(draw: Draw, values: Sequence, *, label: Callable = str, columns:
         axis.set_title(label(value))
     plt.close(figure)
     return figure
+
+
+def latent_explorer(
+    decode: Callable[[torch.Tensor], object],
+    *,
+    values: Sequence[float],
+    base=None,
+    dims: tuple[int, int] = (0, 1),
+    size: int = 224,
+) -> ipywidgets.VBox:
+    """Move through two dimensions of a latent space with two sliders and see what the decoder draws.
+
+    Its static twin is ``plots.plot_manifold`` or ``plots.plot_decoded_grid``. All len(values)² pictures are decoded
+    beforehand in one batch, so the sliders also move on a web page without a kernel.
+
+    Parameters
+    ----------
+    decode
+        Turns codes (N, d), float32 on the CPU, into images (N, C, H, W) or (N, H, W) in [0, 1].
+    values
+        Positions of each slider, ascending; fifteen make a smooth walk of 225 pictures.
+    base
+        (d,) the code whose two dimensions move; zeros of length 2 if not given.
+    dims
+        Which two dimensions the sliders move.
+    size
+        Width of the picture on the screen, in pixels.
+
+    Returns
+    -------
+    ipywidgets.VBox
+        Two sliders with their values, and the picture.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two values, the dimensions are not two different ones of the code, or ``decode`` does
+        not return one image per code.
+    """
+    values = [float(value) for value in values]
+    base = torch.zeros(2) if base is None else torch.as_tensor(base, dtype=torch.float32).detach().cpu()
+    count, grid = len(values), torch.tensor(values)
+    if count < 2:
+        raise ValueError(f"{count} values; a slider needs at least two")
+    if len(set(dims)) != 2 or not all(0 <= dim < len(base) for dim in dims):
+        raise ValueError(f"dims = {dims} are not two different dimensions of a code of length {len(base)}")
+    codes = base.repeat(count * count, 1)
+    codes[:, dims[0]], codes[:, dims[1]] = grid.repeat_interleave(count), grid.repeat(count)
+    pictures = decode(codes)
+    if len(pictures) != len(codes):
+        raise ValueError(f"decode returned {len(pictures)} images for {len(codes)} codes")
+    frames = [ipywidgets.Image(value=_small_png(picture), format="png", width=size) for picture in pictures]
+    inner = [ipywidgets.Stack(frames[k : k + count], selected_index=count // 2) for k in range(0, len(frames), count)]
+    outer = ipywidgets.Stack(inner, selected_index=count // 2)
+    rows = [_position(values, f"z{dims[0] + 1}", [outer]), _position(values, f"z{dims[1] + 1}", inner)]
+    return ipywidgets.VBox([*rows, outer])
+
+
+def _position(values: list[float], name: str, stacks: list[ipywidgets.Stack]) -> ipywidgets.HBox:
+    """Return a slider over values, starting in the middle, that chooses in every one of the stacks."""
+    middle = len(values) // 2
+    control = ipywidgets.IntSlider(value=middle, min=0, max=len(values) - 1, readout=False, description=name)
+    words = ipywidgets.Stack([ipywidgets.Label(value=f"{value:+.2f}") for value in values], selected_index=middle)
+    for stack in (words, *stacks):
+        ipywidgets.jslink((control, "value"), (stack, "selected_index"))
+    return ipywidgets.HBox([control, words])
+
+
+def _small_png(picture) -> bytes:
+    """Encode one image at its own size, without the axes and the time that a figure costs."""
+    buffer = io.BytesIO()
+    Image.fromarray((as_picture(picture) * 255).round().astype("uint8")).save(buffer, format="png")
+    return buffer.getvalue()
 
 
 def _png(figure: Figure) -> bytes:

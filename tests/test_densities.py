@@ -1,8 +1,16 @@
+import math
+
 import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from course_utils.densities import bernoulli_log_prob, gaussian_kl, gaussian_log_prob, reparameterize
+from course_utils.densities import (
+    bernoulli_log_prob,
+    gaussian_kl,
+    gaussian_log_prob,
+    importance_weighted_bound,
+    reparameterize,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +104,85 @@ def test_one_example_without_a_batch_is_refused(function):
 def test_a_logvar_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"logvar \(2,\) does not broadcast to x \(4, 3\)"):
         gaussian_log_prob(torch.zeros(4, 3), torch.zeros(4, 3), torch.zeros(2))
+
+
+# ------------------------------------------------------------------------------ importance-weighted bound
+
+
+def _replay(log_weights):
+    """Hand out the rows of a table (k, B) in order, and remember how many were asked for at a time."""
+    asked, rows = [], iter(log_weights)
+
+    def draw(n):
+        asked.append(n)
+        return torch.stack([next(rows) for _ in range(n)])
+
+    return draw, asked
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 20, 50])
+def test_the_bound_is_the_float64_sum_over_all_draws_whatever_the_chunk(chunk):
+    log_weights = 40 * torch.randn(20, 6) - 1000  # far below what exp can hold
+    draw, asked = _replay(log_weights)
+    exact = torch.logsumexp(log_weights.double(), 0) - math.log(20)
+    bound = importance_weighted_bound(draw, k=20, chunk=chunk)
+    assert bound.dtype == torch.float64
+    torch.testing.assert_close(bound, exact, rtol=1e-12, atol=1e-9)
+    assert sum(asked) == 20 and max(asked) <= chunk
+
+
+def _linear_gaussian(x):
+    """p(z) = N(0, 1), p(x|z) = N(z, 1): p(x) = N(0, 2); q is the posterior N(x/2, 1/2), widened and shifted."""
+    q = Normal(x / 2 + 0.3, 1.0)
+
+    def draw(n):
+        z = q.sample((n,))
+        return Normal(0.0, 1.0).log_prob(z) + Normal(z, 1.0).log_prob(x) - q.log_prob(z)
+
+    return draw, Normal(0.0, math.sqrt(2)).log_prob(x).double()
+
+
+def test_the_bound_rises_with_k_and_reaches_log_p():
+    draw, exact = _linear_gaussian(torch.linspace(-3, 3, 2000))
+    bounds = [float((importance_weighted_bound(draw, k=k) - exact).mean()) for k in (1, 5, 50, 1000)]
+    assert bounds == sorted(bounds) and bounds[0] < -0.2
+    assert abs(bounds[-1]) < 3e-3
+
+
+def test_with_the_exact_posterior_one_draw_is_enough():
+    x = torch.randn(10)
+    q = Normal(x / 2, math.sqrt(0.5))
+
+    def draw(n):
+        z = q.sample((n,))
+        return Normal(0.0, 1.0).log_prob(z) + Normal(z, 1.0).log_prob(x) - q.log_prob(z)
+
+    exact = Normal(0.0, math.sqrt(2)).log_prob(x).double()
+    torch.testing.assert_close(importance_weighted_bound(draw, k=1), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_of_zero_are_allowed_and_broken_ones_are_not():
+    draw, _ = _replay(torch.tensor([[-math.inf, -math.inf], [0.0, -math.inf]]))
+    assert importance_weighted_bound(draw, k=2).tolist() == [pytest.approx(-math.log(2)), -math.inf]
+    for broken in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="NaN or"):
+            importance_weighted_bound(lambda n, b=broken: torch.full((n, 2), b), k=2)
+
+
+def test_the_bound_names_what_is_wrong_with_its_arguments():
+    with pytest.raises(ValueError, match="k = 0"):
+        importance_weighted_bound(lambda n: torch.zeros(n, 2), k=0)
+    with pytest.raises(ValueError, match="chunk = 0"):
+        importance_weighted_bound(lambda n: torch.zeros(n, 2), k=1, chunk=0)
+    with pytest.raises(ValueError, match=r"draw\(4\) returned shape \(2, 4\)"):
+        importance_weighted_bound(lambda n: torch.zeros(2, n), k=4)
+    with pytest.raises(ValueError, match=r"draw\(3\) returned shape \(3,\)"):
+        importance_weighted_bound(lambda n: torch.zeros(n), k=3)
+    widths = iter([2, 3])
+    with pytest.raises(ValueError, match=r"returned shape \(1, 3\)"):
+        importance_weighted_bound(lambda n: torch.zeros(n, next(widths)), k=2, chunk=1)
+
+
+def test_the_bound_builds_no_graph():
+    weight = torch.zeros(1, 2, requires_grad=True)
+    assert not importance_weighted_bound(lambda n: weight.expand(n, 2) * 1, k=3).requires_grad

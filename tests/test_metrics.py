@@ -1,13 +1,18 @@
+import math
+
 import numpy as np
 import pytest
+import skimage.metrics
 import torch
 
 from course_utils.metrics import (
     draw_per_class,
     principal_angles,
     probe_accuracy,
+    psnr,
     relative_error,
     squared_error,
+    ssim,
     two_nn_dimension,
 )
 
@@ -169,3 +174,58 @@ def test_a_baseline_of_another_shape_and_codes_all_alike_are_refused():
     labels = torch.tensor([0, 1, 0, 1])
     with pytest.raises(ValueError, match="all alike"):
         probe_accuracy(torch.ones(4, 2), labels, torch.ones(4, 2), labels, per_class=1)
+
+
+# ---------------------------------------------------------------------------------------- similarity
+
+
+def test_psnr_and_ssim_are_those_of_scikit_image_picture_by_picture(rng):
+    x = rng.random((4, 3, 16, 20))
+    x_hat = (x + 0.1 * rng.standard_normal(x.shape)).clip(0, 1)
+    slow_psnr = [skimage.metrics.peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(x, x_hat, strict=True)]
+    np.testing.assert_allclose(psnr(_tensor(x), _tensor(x_hat)), slow_psnr, rtol=1e-5)
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    slow_ssim = [
+        np.mean([skimage.metrics.structural_similarity(p, q, **wang) for p, q in zip(a, b, strict=True)])
+        for a, b in zip(x, x_hat, strict=True)
+    ]
+    np.testing.assert_allclose(ssim(_tensor(x), _tensor(x_hat)), slow_ssim, rtol=1e-5)
+
+
+def test_ssim_is_the_formula_of_wang_in_the_middle_of_a_window(rng):
+    """One window of 11 × 11 has one inner value: the formula by hand, with its Gaussian weights."""
+    x, y = rng.random((11, 11)), rng.random((11, 11))
+    line = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    w = np.outer(line, line) / line.sum() ** 2
+    mx, my = (w * x).sum(), (w * y).sum()
+    vx, vy, cov = (w * x * x).sum() - mx**2, (w * y * y).sum() - my**2, (w * x * y).sum() - mx * my
+    by_hand = (2 * mx * my + 1e-4) * (2 * cov + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4))
+    assert ssim(_tensor(x)[None, None], _tensor(y)[None, None]).item() == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_psnr_loses_ten_decibels_for_ten_times_the_squared_error(rng):
+    x, step = _tensor(rng.random((3, 1, 5, 5))), _tensor(rng.random((3, 1, 5, 5)))
+    loss = psnr(x, x + 0.01 * step) - psnr(x, x + 0.01 * 10**0.5 * step)
+    torch.testing.assert_close(loss, torch.full((3,), 10.0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(psnr(255 * x, 255 * (x + step), data_range=255), psnr(x, x + step), rtol=1e-3, atol=1e-3)
+
+
+def test_identical_images_have_no_noise_and_full_similarity(rng):
+    x = _tensor(rng.random((2, 1, 12, 12)))
+    assert psnr(x, x).tolist() == [math.inf, math.inf] and ssim(x, x).tolist() == [1, 1]
+    assert (ssim(x, 1 - x) < 0).all()
+
+
+def test_similarity_refuses_what_it_cannot_compare():
+    a, b = torch.rand(3, 1, 12, 12), torch.rand(1, 1, 12, 12)
+    with pytest.raises(ValueError, match=r"x_hat has shape \(1, 1, 12, 12\), expected \(3, 1, 12, 12\)"):
+        psnr(a, b)
+    with pytest.raises(ValueError, match=r"x \(3, 1, 12, 12\) and x_hat \(1, 1, 12, 12\)"):
+        ssim(a, b)
+    with pytest.raises(ValueError, match=r"\(12, 12\)"):
+        ssim(a[0, 0], a[0, 0])
+    with pytest.raises(ValueError, match="images of 10 × 12 pixels"):
+        ssim(a[..., :10, :], a[..., :10, :])
+    for metric in (psnr, ssim):
+        with pytest.raises(ValueError, match="data_range = 0 must be positive"):
+            metric(a, a, data_range=0)

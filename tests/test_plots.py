@@ -7,10 +7,13 @@ from course_utils.plots import (
     CLASS_COLOURS,
     COLOURS,
     as_picture,
+    normal_quantiles,
+    plot_arrows,
     plot_curves,
     plot_decoded_grid,
     plot_history,
     plot_latents,
+    plot_manifold,
     plot_prerequisites,
     show_images,
     show_rows,
@@ -249,3 +252,49 @@ def test_an_empty_row_and_a_grid_of_one_column_are_refused_by_name():
         show_rows({"full": torch.rand(3, 4, 4), "empty": torch.rand(0, 4, 4)})
     with pytest.raises(ValueError, match="2 × 1"):
         plot_decoded_grid(torch.rand(2, 4, 4), [0.0], [0.0, 1.0])
+
+
+# ------------------------------------------------------------------------------ manifold and arrows
+
+
+def test_quantiles_cut_the_normal_into_equal_shares():
+    z = normal_quantiles(7)
+    shares = torch.distributions.Normal(0.0, 1.0).cdf(z)
+    torch.testing.assert_close(shares, (torch.arange(7) + 0.5) / 7)
+    with pytest.raises(ValueError, match="count = 1"):
+        normal_quantiles(1)
+
+
+def test_each_image_of_the_manifold_stands_at_its_code():
+    """The decoder writes its code into the picture; reading the figure back gives the grid of codes."""
+    figure = plot_manifold(lambda z: (z[:, :, None] / 4 + 0.5).unsqueeze(1), count=4)  # images of 2 × 1 pixels
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert shown.shape == (8, 4)
+    z = normal_quantiles(4).numpy()
+    for row in range(4):  # the upper row has the largest z2
+        np.testing.assert_allclose((shown[2 * row] - 0.5) * 4, z, atol=1e-5)
+        np.testing.assert_allclose((shown[2 * row + 1] - 0.5) * 4, z[3 - row], atol=1e-5)
+    axis = figure.axes[0]
+    names = dict(zip(axis.get_xticks(), [t.get_text() for t in axis.get_xticklabels()], strict=True))
+    assert all(float(name) == pytest.approx(z[int(place)], abs=0.06) for place, name in names.items())
+
+
+def test_a_manifold_needs_one_image_per_code():
+    with pytest.raises(ValueError, match="3 images for a grid of 4 × 4"):
+        plot_manifold(lambda z: torch.zeros(3, 1, 2, 2), count=4)
+
+
+def test_arrows_start_at_their_points_and_are_as_long_as_asked():
+    points, arrows = np.random.rand(5, 2), np.random.rand(5, 2)
+    figure = plot_arrows(torch.tensor(points), arrows, background=np.zeros((3, 2)), scale=2.0)
+    dots, quiver = figure.axes[0].collections
+    np.testing.assert_allclose(quiver.get_offsets(), points)
+    np.testing.assert_allclose(np.stack([quiver.U, quiver.V], 1), 2 * arrows)
+    assert (quiver.angles, quiver.scale_units, quiver.scale) == ("xy", "xy", 1)
+    assert len(dots.get_offsets()) == 3
+
+
+@pytest.mark.parametrize(("points", "arrows"), [((4, 2), (3, 2)), ((4, 3), (4, 3)), ((4,), (4,))])
+def test_arrows_of_other_shapes_are_refused(points, arrows):
+    with pytest.raises(ValueError, match="expected both"):
+        plot_arrows(np.zeros(points), np.zeros(arrows))

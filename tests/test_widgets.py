@@ -3,10 +3,11 @@ import io
 import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
+import torch
 
 from course_utils import widgets
 from course_utils.plots import plot_curves
-from course_utils.widgets import slider, static_twin
+from course_utils.widgets import latent_explorer, slider, static_twin
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,45 @@ def test_a_static_twin_of_nothing_is_refused():
 
 def test_frames_are_drawn_by_every_kind_of_values():
     assert len(slider(draw, range(1, 4)).children[1].children) == 3
+
+
+# ------------------------------------------------------------------------------------ latent explorer
+
+
+def code_as_picture(z):
+    """A picture (1, 1, d) whose pixels are the code, so a frame tells which code it shows."""
+    return (z / 4 + 0.5)[:, None, None, :]
+
+
+def codes_of(stack):
+    return [plt.imread(io.BytesIO(frame.value))[0] for frame in stack.children]
+
+
+def test_the_frame_behind_two_positions_is_the_decoded_code():
+    values, base = [-2.0, -1.0, 1.5], torch.tensor([0.2, -0.4, 0.6])
+    box = latent_explorer(code_as_picture, values=values, base=base, dims=(2, 0))
+    outer = box.children[2]
+    for i, first in enumerate(values):
+        for j, picture in enumerate(codes_of(outer.children[i])):
+            expected = torch.tensor([values[j], -0.4, first]) / 4 + 0.5
+            assert picture.tolist() == pytest.approx(expected.tolist(), abs=1 / 255)
+
+
+def test_both_sliders_start_in_the_middle_and_are_linked_in_the_browser(links):
+    box = latent_explorer(code_as_picture, values=[-1, 0, 1])
+    (one, words_one), (two, words_two) = box.children[0].children, box.children[1].children
+    outer = box.children[2]
+    assert (one.description, two.description, one.value, two.value) == ("z1", "z2", 1, 1)
+    assert outer.selected_index == 1 and all(stack.selected_index == 1 for stack in outer.children)
+    targets = [(one, words_one), (one, outer), (two, words_two), *((two, stack) for stack in outer.children)]
+    assert links == [((control, "value"), (stack, "selected_index")) for control, stack in targets]
+
+
+def test_an_explorer_names_what_is_wrong():
+    with pytest.raises(ValueError, match="1 values"):
+        latent_explorer(code_as_picture, values=[0])
+    for dims in ((0, 0), (0, 2), (-1, 0)):
+        with pytest.raises(ValueError, match="not two different dimensions of a code of length 2"):
+            latent_explorer(code_as_picture, values=[0, 1], dims=dims)
+    with pytest.raises(ValueError, match="3 images for 4 codes"):
+        latent_explorer(lambda z: code_as_picture(z)[:3], values=[0, 1])
