@@ -1,12 +1,15 @@
 """What the tests share: small data, a data folder of their own, one thread, the CPU."""
 
 import gzip
+import hashlib
 import shutil
 
 import matplotlib
 import numpy as np
 import pytest
+import scipy.io
 import torch
+import torchvision.datasets
 
 from course_utils.datasets import Split, Splits, stratified
 from course_utils.runtime import ROOT
@@ -14,6 +17,7 @@ from course_utils.runtime import ROOT
 matplotlib.use("Agg")  # in this process only: the environment variable would remove figures from notebooks
 torch.set_num_threads(1)
 
+SHARED_SVHN = ROOT.parent / "shared" / "data" / "SVHN" / "svhn_test_first10000.npz"
 SHARED_MNIST = ROOT.parent / "shared" / "data" / "MNIST" / "raw"
 
 
@@ -29,6 +33,40 @@ def _away_from_home(monkeypatch, data_folder):
     monkeypatch.setenv("COURSE_DATA", str(data_folder))
     monkeypatch.setenv("COURSE_DEVICE", "cpu")
     monkeypatch.delenv("COURSE_STRICT", raising=False)
+
+
+def write_svhn(path, images: np.ndarray, labels: np.ndarray) -> str:
+    """Write crops (N, 32, 32, 3) as SVHN's authors do, 10 for the digit 0; return the checksum."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = np.where(labels == 0, 10, labels)[:, None].astype(np.uint8)
+    scipy.io.savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": stored}, do_compression=True)
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def svhn_files(monkeypatch):
+    """Write small stand-ins for SVHN's files into a folder, and make torchvision take them for the real ones."""
+
+    def write(folder, sizes=(("train", 100), ("test", 30), ("extra", 40))):
+        rng = np.random.default_rng(0)
+        split_list = {}
+        for part, n in sizes:
+            images, labels = rng.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8), np.arange(n) % 10
+            images[:, 0, 0, 0] = np.arange(n)  # so that the order can be read from the pictures
+            md5 = write_svhn(folder / f"{part}_32x32.mat", images, labels)
+            split_list[part] = [f"http://127.0.0.1:9/{part}_32x32.mat", f"{part}_32x32.mat", md5]
+        monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", split_list)
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def real_crops():
+    """The path of 10,000 real crops of SVHN; skipped where the file is not there."""
+    if not SHARED_SVHN.exists():
+        pytest.skip(f"the real crops of SVHN are not in {SHARED_SVHN}")
+    return SHARED_SVHN
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """Data sets arrive whole or not at all, and a good copy is never touched."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
 import os
+import re
 import shutil
 import struct
 import threading
@@ -158,16 +160,96 @@ def test_list_names_state_and_way(home, source):
     assert "mnist           present" in course("list").output
 
 
+# ---------------------------------------------------------------- import of SVHN
+
+CROPS = ["test_32x32.mat", "train_32x32.mat"]
+
+
+def test_import_takes_svhn_and_its_extra_part(home, source, svhn_files):
+    svhn_files(source / "SVHN")
+    result = course("import", source / "SVHN")
+    assert result.exit_code == 0, result.output
+    assert "svhn: 2 files written" in result.output and "svhn-extra: 1 files written" in result.output
+    assert torchvision.datasets.SVHN(home / "SVHN", split="extra").data.shape == (40, 3, 32, 32)
+    assert [path.name for path in home.iterdir()] == ["SVHN"]
+    assert sorted(path.name for path in (home / "SVHN").iterdir()) == ["extra_32x32.mat", *CROPS]
+    before = state(home)
+    assert course("import", source / "SVHN").output.count("already there, unchanged") == 2
+    assert state(home) == before
+
+
+def test_import_needs_no_extra_part(home, source, svhn_files):
+    folder = svhn_files(source / "SVHN")
+    (folder / "extra_32x32.mat").unlink()
+    result = course("import", folder)
+    assert result.exit_code == 0 and "2 files written" in result.output, result.output
+    assert "svhn-extra" not in result.output and "extra_32x32" not in result.output
+    assert "svhn            present" in course("list").output
+    assert "svhn-extra      missing" in course("list").output
+
+
+@pytest.mark.parametrize("damage", ["half", "foreign"])
+def test_import_refuses_and_names_a_bad_mat_file(home, source, svhn_files, damage):
+    folder = svhn_files(source / "SVHN")
+    bad = folder / CROPS[0]
+    bad.write_bytes(bad.read_bytes()[:5000] if damage == "half" else b"of another data set")
+    result = course("import", folder)
+    assert result.exit_code == 1 and f"{bad} is refused" in result.output and "only half there" in result.output
+    assert f"svhn is not complete in {folder}: {CROPS[0]} missing; nothing of it was taken" in result.output
+    assert not (home / "SVHN" / CROPS[1]).exists()
+
+
+def test_list_names_every_set(home):
+    output = course("list").output
+    assert all(re.search(rf"^{name} +(present|missing) ", output, re.M) for name in data.FACTS)
+    assert "course data fetch svhn, or" in output and "street-digits   present" in output
+
+
 # ---------------------------------------------------------------- fetch
 
 
 @pytest.fixture
-def mirror(source, monkeypatch):
-    """A server on this machine that stands in for the mirrors of MNIST."""
+def crops_mirror(source, svhn_files, monkeypatch):
+    """A server on this machine that stands in for that of SVHN."""
+    svhn_files(source / "SVHN")
+    with serve(source / "SVHN", monkeypatch) as address:
+        for entry in torchvision.datasets.SVHN.split_list.values():
+            entry[0] = address + entry[1]
+        yield source / "SVHN"
+
+
+def test_fetch_downloads_of_svhn_what_is_not_here(home, crops_mirror):
+    result = course("fetch", "svhn")
+    assert result.exit_code == 0 and "2 files written" in result.output, result.output
+    assert sorted(path.name for path in (home / "SVHN").iterdir()) == CROPS
+    assert torchvision.datasets.SVHN(home / "SVHN", split="test").data.shape == (30, 3, 32, 32)
+    before = state(home)
+    assert "nothing to download" in course("fetch", "svhn").output
+    (crops_mirror / CROPS[0]).unlink()
+    (home / "SVHN" / CROPS[1]).write_bytes(b"damaged")
+    assert "1 files written" in course("fetch", "svhn").output  # the other one was not asked for again
+    assert "1 files written" in course("fetch", "svhn-extra").output
+    after = state(home)
+    assert {name for name in after if after[name] != before.get(name)} == {f"SVHN/{CROPS[1]}", "SVHN/extra_32x32.mat"}
+
+
+@pytest.mark.parametrize("damage", ["gone", "half"])
+def test_failed_fetch_of_svhn_leaves_no_trace_and_says_the_other_ways(home, crops_mirror, damage):
+    path = crops_mirror / CROPS[0]
+    path.unlink() if damage == "gone" else path.write_bytes(path.read_bytes()[:3000])
+    result = course("fetch", "svhn")
+    assert result.exit_code == 1 and list(home.iterdir()) == []
+    for words in ("could not be downloaded", "train_32x32.mat, test_32x32.mat", "course data import", "street-digits"):
+        assert words in result.output
+
+
+@contextlib.contextmanager
+def serve(folder: Path, monkeypatch):
+    """Serve a folder on this machine; gives the address."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(source / "MNIST"))
+            super().__init__(*arguments, directory=str(folder))
 
         def log_message(self, *arguments):
             pass
@@ -175,10 +257,17 @@ def mirror(source, monkeypatch):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
-    yield source / "MNIST"
+    yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def mirror(source, monkeypatch):
+    """A server on this machine that stands in for the mirrors of MNIST."""
+    with serve(source / "MNIST", monkeypatch) as address:
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [address])
+        yield source / "MNIST"
 
 
 def test_fetch_downloads_once(home, mirror):
@@ -218,6 +307,8 @@ def test_fetch_refuses_names_it_does_not_know(home):
     result = course("fetch", "fashion")
     assert result.exit_code == 2 and "'fashion-mnist'" in result.output
     assert "embedded" in course("fetch", "mnist-5k").output
+    assert "is drawn on this machine" in course("fetch", "street-digits").output
+    assert "did you mean 'svhn'" in course("fetch", "svnh").output
 
 
 def test_nothing_on_the_network_is_needed_for_the_embedded_set(home):

@@ -3,9 +3,11 @@ import os
 import numpy as np
 import pytest
 import torch
+import torchvision.datasets
+from conftest import write_svhn
 from PIL import Image
 
-from course_utils import datasets
+from course_utils import datasets, street_digits
 from course_utils.datasets import DataSetMissing, Split, load, stratified
 
 
@@ -145,10 +147,17 @@ def test_npz_of_every_layout(tmp_path, shape):
         (np.zeros((4, 2, 2), np.uint8), np.array(list("abcd")), "labels <U1"),
         (np.zeros((4, 2, 2), np.uint8), np.arange(4) / 2, "labels float64"),
         (np.zeros((4, 2, 2), np.uint8), np.zeros((4, 10), int), r"\(4, 10\)"),
+        (np.zeros((4, 2), np.uint8), np.arange(4), r"\(4, 2\); give \(N, H, W\)"),
+        (np.zeros((0, 2, 2), np.uint8), np.arange(0), r"\(0, 2, 2\).*none of them 0"),
+        (np.zeros((4, 2, 2)), np.arange(4), r"float64; give uint8.*\(255 \* images\)"),
+        (np.zeros((4, 2, 2), np.int64), np.arange(4), r"int64; give uint8 in 0 … 255$"),
+        (np.zeros((4, 2, 2), np.uint8), np.array([0, 1, -1, -2]), r"label -2 \(picture 3\); number the classes 0, 1"),
+        (np.zeros((4, 2, 2), np.uint8), np.array([0, 2**40, 1, 1]), r"label 1099511627776 \(picture 1\)"),
+        (np.zeros((4, 2, 2), np.uint8), np.array([0, 2**64 - 1, 1, 1], np.uint64), r"label 18446744073709551615 "),
     ],
 )
 def test_npz_that_does_not_hold_what_it_should_is_refused(tmp_path, images, labels, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"mine.npz holds .*{message}"):
         load(_npz(tmp_path / "mine.npz", images, labels))
 
 
@@ -167,6 +176,46 @@ def test_npz_with_other_names_damaged_or_with_objects_is_refused(tmp_path):
     np.savez(path, images=np.array([{"code": 1}], dtype=object), labels=np.arange(1))
     with pytest.raises(ValueError, match="mine.npz is not"):
         load(path)
+
+
+# ------------------------------------------------------------------------------------- split in order
+
+
+@pytest.mark.parametrize(("test_from", "sizes"), [(79, [72, 7, 21]), (10, [9, 1, 90]), (99, [90, 9, 1])])
+def test_with_test_from_the_order_is_kept(tmp_path, capsys, test_from, sizes):
+    images = np.arange(100, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    path = _npz(tmp_path / "film.npz", images, np.arange(100) % 4)
+    splits, other = load(path, test_from=test_from), load(path, test_from=test_from, seed=1)
+    parts = (splits.train, splits.valid, splits.test)
+    assert [len(part) for part in parts] == sizes
+    assert torch.cat([part.images[:, 0, 0, 0] for part in parts]).tolist() == list(range(100))
+    assert torch.cat([part.labels for part in parts]).tolist() == [i % 4 for i in range(100)]
+    assert torch.equal(splits.test.images, other.test.images)
+    assert splits.classes == ("0", "1", "2", "3")
+    assert f"{sizes[0]} train, {sizes[1]} valid, {sizes[2]} test" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("test_from", [9, 0, -5, 100, 1000, 0.8, True, "79"])
+def test_a_cut_that_leaves_a_part_empty_or_is_no_number_is_refused(tmp_path, test_from):
+    path = _npz(tmp_path / "film.npz", np.zeros((100, 2, 2), np.uint8), np.arange(100) % 4)
+    with pytest.raises(ValueError, match=rf"test_from = '?{test_from}'? .*100 pictures of 'film'.*from 10 to 99"):
+        load(path, test_from=test_from)
+
+
+@pytest.mark.parametrize("name", ["mnist-5k", "mnist", "svhn"])
+def test_sets_with_an_order_of_their_own_refuse_test_from(empty_data, name):
+    with pytest.raises(ValueError, match=f"test_from = 100 is for files.*leave it out for '{name}'"):
+        load(name, test_from=100)
+
+
+def test_a_folder_is_split_in_the_order_of_names(empty_data, tmp_path):
+    (tmp_path / "film").mkdir()
+    for j in range(20):
+        Image.fromarray(np.full((4, 4), j, np.uint8)).save(tmp_path / "film" / f"{j:02}.png")
+    splits = load(tmp_path / "film", test_from=15)
+    assert splits.train.images[:, 0, 0, 0].tolist() == list(range(14))
+    assert splits.valid.images[:, 0, 0, 0].tolist() == [14]
+    assert splits.test.images[:, 0, 0, 0].tolist() == list(range(15, 20))
 
 
 # ------------------------------------------------------------------------------------- folders of pictures
@@ -236,6 +285,29 @@ def test_a_folder_is_cached_until_a_picture_changes(empty_data, tmp_path, monkey
     assert int(_pixels(load(folder)).max()) == 255
 
 
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [
+        ("png", lambda b: b[: len(b) // 2]),
+        ("jpg", lambda b: b[: len(b) // 2]),
+        ("png", lambda b: b[:40] + b"\xff" * 30 + b[70:]),
+        ("gif", lambda b: b""),
+        ("jpg", lambda b: b"<html>not found</html>"),
+    ],
+)
+def test_a_picture_that_cannot_be_read_is_named(empty_data, tmp_path, ending, damage):
+    folder = _folder(tmp_path / "pets")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6)).astype(np.uint8)
+    bad = folder / "dog" / f"holiday.{ending}"
+    Image.fromarray(pixels).save(bad)
+    bad.write_bytes(damage(bad.read_bytes()))
+    with pytest.raises(ValueError, match=rf"pets/dog/holiday.{ending} is no picture or is damaged .*move it elsewhere"):
+        load(folder)
+    assert not (empty_data / "cache").exists()
+    bad.unlink()
+    assert len(load(folder).train) == 16
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds no pictures.*\.png"):
         load(tmp_path)
@@ -303,6 +375,107 @@ def test_the_folder_of_the_data_can_be_chosen(monkeypatch, tmp_path):
     assert datasets.data_dir() == tmp_path
     monkeypatch.delenv("COURSE_DATA")
     assert datasets.data_dir().name == "data"
+
+
+# --------------------------------------------------------------------------------------- house numbers
+
+
+@pytest.fixture
+def few_drawn(empty_data, monkeypatch):
+    monkeypatch.setattr(datasets, "DRAWN_COUNT", 200)
+    return empty_data
+
+
+def test_street_digits_are_drawn_once_and_split_evenly(few_drawn, monkeypatch, capsys):
+    splits = load("street-digits")
+    assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [160, 20, 20]
+    assert splits.train.images.shape[1:] == (3, 32, 32) and splits.train.images.dtype == torch.uint8
+    assert splits.classes == tuple("0123456789")
+    assert torch.bincount(splits.valid.labels).tolist() == [2] * 10
+    assert "street-digits · 160 train, 20 valid, 20 test · 3×32×32, 10 classes" in capsys.readouterr().out
+    monkeypatch.setattr(street_digits, "street_digits", lambda n: pytest.fail("drawn again"))
+    other = load("street-digits", seed=1)
+    assert not torch.equal(splits.train.images, other.train.images)
+    assert torch.equal(_pixels(splits), _pixels(other))
+    assert datasets.present()["street-digits"] == "200 crops, drawn on this machine"
+
+
+def test_street_digits_in_order_belong_to_their_factors(few_drawn):
+    images, labels, _ = street_digits.street_digits(200)
+    splits = load("street-digits", test_from=150)
+    parts = (splits.train, splits.valid, splits.test)
+    assert [len(part) for part in parts] == [135, 15, 50]
+    assert torch.equal(torch.cat([part.images for part in parts]), torch.tensor(images))
+    assert torch.equal(torch.cat([part.labels for part in parts]), torch.tensor(labels))
+
+
+def test_another_way_of_drawing_is_another_cache(few_drawn, monkeypatch, tmp_path):
+    before = datasets._drawn_key()
+    (tmp_path / "other.py").write_text("# drawn otherwise")
+    monkeypatch.setattr(street_digits, "__file__", str(tmp_path / "other.py"))
+    assert datasets._drawn_key() != before and before.startswith("street-digits-200-")
+
+
+def test_svhn_is_split_in_order_and_ten_becomes_zero(empty_data, svhn_files):
+    svhn_files(empty_data / "SVHN", (("train", 100), ("test", 30)))
+    splits = load("svhn")
+    order = [part.images[:, 0, 0, 0].tolist() for part in (splits.train, splits.valid, splits.test)]
+    assert order == [list(range(90)), list(range(90, 100)), list(range(30))]
+    assert splits.train.labels.tolist() == [i % 10 for i in range(90)] and splits.train.labels.dtype == torch.int64
+    assert splits.train.images.shape == (90, 3, 32, 32) and splits.train.images.is_contiguous()
+    assert splits.classes == tuple("0123456789")
+    assert torch.equal(load("svhn", seed=5).valid.images, splits.valid.images)
+    assert datasets.present()["svhn"] == "99,289 crops" and datasets.present()["svhn-extra"] == "missing"
+
+
+def test_svhn_extra_adds_to_the_training_part_alone(empty_data, svhn_files):
+    svhn_files(empty_data / "SVHN")
+    plain, more = load("svhn"), load("svhn-extra")
+    assert [len(s) for s in (more.train, more.valid, more.test)] == [130, 10, 30]
+    assert torch.equal(more.train.images[:90], plain.train.images)
+    assert torch.equal(more.valid.images, plain.valid.images) and torch.equal(more.test.images, plain.test.images)
+    (empty_data / "SVHN" / "test_32x32.mat").unlink()
+    with pytest.raises(DataSetMissing, match="'svhn' is not on this machine"):
+        load("svhn-extra")
+
+
+def test_svhn_that_is_missing_names_three_ways_out(empty_data, svhn_files):
+    with pytest.raises(DataSetMissing) as error:
+        load("svhn")
+    for way in ("course data fetch svhn`", "course data import FOLDER", "load('street-digits')"):
+        assert way in str(error.value)
+    svhn_files(empty_data / "SVHN", (("train", 100), ("test", 30)))
+    with pytest.raises(DataSetMissing, match="course data fetch svhn-extra"):
+        load("svhn-extra")
+
+
+def test_a_truncated_mat_file_is_named_with_the_way_out(empty_data, svhn_files):
+    path = svhn_files(empty_data / "SVHN") / "test_32x32.mat"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"SVHN/test_32x32.mat is damaged or only half there.*course data fetch svhn`"):
+        load("svhn")
+
+
+def test_real_crops_are_split_between_two_photographs(real_crops):
+    splits = load(real_crops, test_from=7999)
+    assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [7200, 799, 2001]
+    assert splits.train.images.shape[1:] == (3, 32, 32) and splits.classes == tuple("0123456789")
+    counts = sum(torch.bincount(part.labels) for part in (splits.train, splits.valid, splits.test))
+    assert counts.tolist() == [684, 1968, 1590, 1104, 964, 909, 773, 767, 621, 620]
+    assert splits.train.labels[:10].tolist() == [5, 2, 1, 0, 6, 1, 9, 1, 1, 8]
+
+
+def test_real_crops_come_back_from_a_mat_file(empty_data, real_crops, monkeypatch):
+    with np.load(real_crops) as arrays:
+        images, labels = arrays["images"], arrays["labels"]
+    split_list = {}
+    for part, cut in (("train", slice(0, 1000)), ("test", slice(7999, 8300))):
+        path = empty_data / "SVHN" / f"{part}_32x32.mat"
+        split_list[part] = ["", path.name, write_svhn(path, images[cut], labels[cut])]
+    monkeypatch.setattr(torchvision.datasets.SVHN, "split_list", split_list)
+    splits = load("svhn")
+    assert torch.equal(splits.valid.images.permute(0, 2, 3, 1), torch.tensor(images[900:1000]))
+    assert splits.test.labels.tolist() == labels[7999:8300].tolist()
 
 
 def test_the_real_mnist(real_mnist):

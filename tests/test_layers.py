@@ -15,7 +15,8 @@ PACKAGE = ROOT / "course_utils"
 ALLOWED = {
     "batches": set(),
     "fit": {"batches", "progress"},  # progress: the line that fit shows, and sweeps in notebooks share
-    "datasets": {"synthetic"},
+    "datasets": {"synthetic", "street_digits"},  # street_digits: load("street-digits") draws its pictures
+    "street_digits": {"progress"},  # drawing 20,000 takes some fifteen seconds, which must be seen
     "widgets": {"plots"},
     "checks": {"checks"},  # checks.chapter_NN use the core in checks/__init__
 }

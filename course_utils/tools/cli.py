@@ -381,7 +381,7 @@ def data_list() -> None:
 @data.command("fetch")
 @click.argument("names", nargs=-1, required=True)
 def data_fetch(names) -> None:
-    """Download data sets by name: mnist, fashion-mnist."""
+    """Download data sets by name: mnist, fashion-mnist, svhn, svhn-extra."""
     from course_utils.tools import data as store
 
     failed = False
@@ -399,7 +399,7 @@ def data_fetch(names) -> None:
 @data.command("import")
 @click.argument("folder", type=click.Path(path_type=Path))
 def data_import(folder: Path) -> None:
-    """Take in the .gz files of MNIST or Fashion-MNIST from a folder of yours, which is only read."""
+    """Take in the .gz files of MNIST or Fashion-MNIST, or the .mat files of SVHN, from a folder that is only read."""
     from course_utils.tools import data as store
 
     try:

