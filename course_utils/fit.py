@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ class _Player:
     objective: Objective
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler | None
+    compiled: Objective | None = None  # for batches of the full size
 
 
 @dataclass
@@ -87,6 +89,7 @@ def fit(
     seed: int = 0,
     device: str | torch.device | None = None,
     bf16: bool = False,
+    compile: bool = False,
     with_labels: bool = False,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -116,6 +119,11 @@ def fit(
         Where to compute; ``None`` lets ``runtime.pick_device`` choose.
     bf16
         Compute the forward pass under bfloat16 autocast.
+    compile
+        Let ``torch.compile`` translate the objective, on a CUDA device with its graphs recorded and replayed
+        (``mode="reduce-overhead"``). The first batch then takes half a minute or more. All full batches have one
+        shape, so there is one translation; a smaller last batch of an epoch, and validation, run as they are. Noise
+        that the model draws is another than without it.
     with_labels
         Hand the labels (B,) to the objective as a third argument.
     checkpoint, resume
@@ -140,6 +148,8 @@ def fit(
         If a term becomes NaN or infinite; the weights are those of the last finished epoch.
     FileExistsError
         If the checkpoint folder holds another run and ``resume`` is false.
+    RuntimeError
+        If ``compile`` is asked for and there is no compiler, or it cannot translate the objective.
     ValueError
         For an objective without ``"loss"`` or that returns no scalars, or a checkpoint that does not fit.
     """
@@ -150,6 +160,8 @@ def fit(
     batches = Batches(train, batch_size, seed=seed, device=device, with_labels=with_labels)
     held_out = None if valid is None else Batches(valid, 500, shuffle=False, device=device, with_labels=with_labels)
     players = _players(model, objective, lr, optimizer, epochs * len(batches) if cosine else 0)
+    for player in players if compile else ():
+        player.compiled = _compiled(player.objective, device)
     settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16}
     settings |= {"cosine_epochs": epochs if cosine else 0, "players": _rates(players)}
     folder = None if checkpoint is None else Path(checkpoint)
@@ -351,7 +363,7 @@ def _train(model, players, batches, epoch, bf16, report) -> dict[str, float]:
         inputs = batch if isinstance(batch, tuple) else (batch,)
         terms = {}
         for player in players:
-            terms |= _step(player, model, inputs, batches.device.type, bf16)
+            terms |= _step(player, model, inputs, batches.device.type, bf16, len(inputs[0]) == batches.batch_size)
         rows.append(terms)
         sizes.append(len(inputs[0]))
         if report.line.due():
@@ -364,16 +376,40 @@ def _train(model, players, batches, epoch, bf16, report) -> dict[str, float]:
     return means | {"seconds": seconds, "images_per_second": sum(sizes) / seconds}
 
 
-def _step(player: _Player, model, inputs, device_type: str, bf16: bool) -> dict[str, Tensor]:
+def _step(player: _Player, model, inputs, device_type: str, bf16: bool, full: bool) -> dict[str, Tensor]:
     """Change this player's parameters once; return its terms, detached and still on the device."""
     player.optimizer.zero_grad(set_to_none=True)
+    objective = player.compiled if player.compiled is not None and full else player.objective
     with torch.autocast(device_type, torch.bfloat16, enabled=bf16):
-        terms = _checked(player.objective(model, *inputs))
+        terms = _checked(objective(model, *inputs))
     terms["loss"].backward()
     player.optimizer.step()
     if player.schedule is not None:
         player.schedule.step()
     return {player.prefix + name: term.detach() for name, term in terms.items()}
+
+
+def _compiled(objective: Objective, device: torch.device) -> Objective:
+    """Return the objective as ``torch.compile`` translates it at its first call, with errors one can act upon."""
+    compilers = (os.environ.get("CXX"), "g++", "clang++", "c++", "cl")
+    if device.type == "cpu" and not any(name and shutil.which(name) for name in compilers):
+        raise RuntimeError("compile=True needs a C++ compiler, and none was found: install g++ or leave compile out")
+    cuda = device.type == "cuda"
+    translated = torch.compile(objective, mode="reduce-overhead" if cuda else "default", dynamic=False)
+
+    def call(model: nn.Module, *inputs: Tensor) -> dict[str, Tensor]:
+        if cuda:
+            torch.compiler.cudagraph_mark_step_begin()
+        try:
+            terms = translated(model, *inputs)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = " ".join(str(error).split())[:300]
+            raise RuntimeError(
+                f"torch.compile cannot translate this objective; leave compile out. It said: {reason}"
+            ) from error
+        return {name: term.clone() for name, term in terms.items()} if cuda else terms  # a replay writes over them
+
+    return call
 
 
 def _evaluate(model, players, batches, bf16, seed, where="the evaluation") -> dict[str, float]:

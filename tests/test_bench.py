@@ -46,16 +46,53 @@ def test_the_table_says_what_is_bounded_and_that_one_round_is_no_result(result):
         assert word in table
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize(("values", "met"), [((1.05, 2.5, 900), [True] * 3), ((1.11, 1.9, 1001), [False] * 3)])
-def test_targets_are_judged_by_the_medians(values, met):
-    spreads = [{"cpu": {"median": value}} for value in values[:2]]
-    judged = bench._judge(
-        {
-            "ratios": dict(zip(("fit_over_floor", "dataloader_over_fit"), spreads, strict=True)),
-            "peak_memory_mb": values[2],
-        }
-    )
+def test_targets_are_judged_by_the_medians(values, met, device):
+    """On a CUDA device by those of wall time, for the CPU's clock does not see its work."""
+    clock, other = ("wall", "cpu") if device == "cuda" else ("cpu", "wall")
+    spreads = [{clock: {"median": value}, other: {"median": 1.5}} for value in values[:2]]
+    ratios = dict(zip(("fit_over_floor", "dataloader_over_fit"), spreads, strict=True))
+    judged = bench._judge({"ratios": ratios, "peak_memory_mb": values[2], "device": device, "psnr": {}})
     assert [target["met"] for target in judged.values()] == met
+
+
+@pytest.fixture
+def crops(monkeypatch):
+    pixels = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8)
+    monkeypatch.setattr(bench, "_crops", lambda count: (pixels[:count], f"noise, {count} images"))
+
+
+def test_the_convolutional_bench_compares_bf16_in_time_and_quality(crops, capsys):
+    found = bench.bench_fit(rounds=1, images=200, network="conv")
+    assert set(found["loops"]) == {"floor", "fit", "fit_bf16"} and set(found["psnr"]) == {"fit", "fit_bf16"}
+    loss = found["targets"]["bf16_psnr_loss_db"]["value"]
+    assert loss == found["psnr"]["fit"] - found["psnr"]["fit_bf16"] and abs(loss) < 1
+    seconds = {name: spreads["cpu"]["all"][0] for name, spreads in found["loops"].items()}
+    assert found["ratios"]["bf16_over_fit"]["cpu"]["median"] == seconds["fit_bf16"] / seconds["fit"]
+    assert "PSNR after five epochs, fit_bf16" in capsys.readouterr().out
+
+
+def test_the_convolutional_network_keeps_the_size_and_has_a_small_code():
+    model, objective = bench._model("conv")
+    x = torch.rand(2, 3, 32, 32)
+    assert model(x).shape == x.shape and model[:5](x).shape == (2, 128, 4, 4)
+    assert objective(model, x)["loss"].item() == pytest.approx((x - model(x)).square().sum().item() / 2, rel=1e-5)
+
+
+def test_crops_are_those_of_street_digits(monkeypatch):
+    from course_utils import datasets
+
+    part = datasets.Split(torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1), torch.zeros(12, dtype=torch.int64))
+    splits = datasets.Splits("street-digits", part, part, part, ("0",))
+    monkeypatch.setattr(datasets, "load", lambda name: splits if name == "street-digits" else None)
+    pixels, words = bench._crops(20)
+    assert pixels.flatten().tolist() == [*range(12), *range(8)] and words == "street-digits, 20 images"
+
+
+def test_an_unknown_network_is_refused():
+    with pytest.raises(ValueError, match="unknown network 'transformer'; there are mlp, conv"):
+        bench.bench_fit(network="transformer")
 
 
 def test_rounds_start_with_another_loop_each_time(capsys, monkeypatch):
@@ -74,7 +111,7 @@ def test_all_three_loops_train_the_same_network(monkeypatch):
     start = make().state_dict()
     pixels, _ = bench._images(256)
     for loop in (bench._floor, bench._through_fit, bench._usual_example):
-        loop(pixels)
+        loop(pixels, "mlp", "cpu")
     assert len(made) == 3
     for model in made:
         weights = model.state_dict()

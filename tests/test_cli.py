@@ -153,6 +153,11 @@ def test_bench_is_wired(monkeypatch, tmp_path):
     from course_utils.tools import bench
 
     calls = []
-    monkeypatch.setattr(bench, "bench_fit", lambda *arguments: calls.append(arguments))
-    result = course("bench", "fit", "--rounds", 2, "--images", 512, "--json", tmp_path / "b.json")
-    assert result.exit_code == 0 and calls == [(2, 512, tmp_path / "b.json")]
+    monkeypatch.setattr(bench, "bench_fit", lambda *arguments, **options: calls.append((*arguments, options)))
+    result = course("bench", "fit", "--rounds", 2, "--images", 512, "--network", "conv", "--json", tmp_path / "b.json")
+    assert result.exit_code == 0 and calls == [(2, 512, tmp_path / "b.json", {"network": "conv", "device": "cpu"})]
+
+
+def test_a_bench_on_a_device_that_is_not_there_is_one_error():
+    result = course("bench", "fit", "--rounds", 1, "--images", 200, "--device", "abacus")
+    assert result.exit_code == 1 and "device 'abacus' is not one PyTorch knows" in result.output

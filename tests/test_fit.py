@@ -1,6 +1,9 @@
 import copy
+import gc
 import math
 import os
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -636,3 +639,110 @@ def test_training_on_cuda_is_near_that_on_the_cpu(digits):
     second = run(cuda, objective, digits.train, valid=digits.valid, epochs=3, device="cuda")
     assert second[-1]["valid_loss"] == pytest.approx(first[-1]["valid_loss"], rel=1e-3)
     assert next(cuda.parameters()).device.type == "cuda"
+
+
+def without_noise(vae, x):
+    """An objective that draws nothing, for noise differs between devices and under torch.compile."""
+    mu, _ = vae["encoder"](x).chunk(2, dim=-1)
+    return {"loss": -bernoulli_log_prob(x, vae["decoder"](mu)).mean()}
+
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+
+
+@needs_cuda
+def test_within_an_epoch_the_host_never_waits_for_the_device(digits):
+    """The number of waits does not grow with the number of batches."""
+
+    def waits(batch_size):
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                run(make_vae(), without_noise, digits.train, epochs=2, device="cuda", batch_size=batch_size)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        return sum("synchronizing" in str(warning.message) for warning in caught)
+
+    assert waits(4) == waits(20)
+
+
+@needs_cuda
+def test_memory_on_the_device_stays_flat_over_epochs(digits):
+    used = []
+    run(make_vae(), without_noise, digits.train, epochs=6, device="cuda",
+        on_epoch_end=lambda model, history: used.append(torch.cuda.memory_allocated()))  # fmt: skip
+    assert max(used[2:]) == used[1]
+
+
+@needs_cuda
+@pytest.mark.parametrize("bf16", [False, True])
+def test_compiling_on_cuda_trains_alike_and_keeps_every_term(digits, bf16):
+    plain, compiled = make_vae(), make_vae()
+    options = {"epochs": 3, "device": "cuda", "bf16": bf16}
+    first = run(plain, without_noise, digits.train, **options)
+    second = run(compiled, without_noise, digits.train, compile=True, **options)
+    rows = [[row["loss"] for row in history] for history in (first, second)]
+    np.testing.assert_allclose(*rows, rtol=3e-2 if bf16 else 1e-3)
+
+
+def test_memory_stays_flat_over_epochs(digits):
+    def live_tensors(model, history):
+        gc.collect()
+        counts.append(sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects()))
+
+    counts = []
+    run(make_vae(), negative_elbo, digits.train, valid=digits.valid, epochs=5, on_epoch_end=live_tensors)
+    assert len(set(counts[1:])) == 1
+
+
+# -------------------------------------------------------------------------------------------- compile
+
+
+def test_only_full_batches_of_training_are_translated(digits, monkeypatch):
+    """One shape means one translation: the short last batch and validation run as they are."""
+    sizes, asked = [], []
+
+    def passthrough(objective, **options):
+        asked.append(options)
+
+        def translated(model, x):
+            sizes.append((len(x), model.training))
+            return objective(model, x)
+
+        return translated
+
+    monkeypatch.setattr(torch, "compile", passthrough)
+    plain, compiled = make_vae(), make_vae()
+    first = run(plain, negative_elbo, digits.train, valid=digits.valid, epochs=2, device="cpu")
+    second = run(compiled, negative_elbo, digits.train, valid=digits.valid, epochs=2, device="cpu", compile=True)
+    assert sizes == [(BATCH, True)] * 3 * 2 and asked == [{"mode": "default", "dynamic": False}]
+    assert terms(first) == terms(second)
+    assert_same(plain, compiled)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler on this machine")
+def test_a_compiled_run_trains_alike(digits):
+    plain, compiled = make_vae(), make_vae()
+    first = run(plain, without_noise, digits.train, epochs=2, device="cpu")
+    second = run(compiled, without_noise, digits.train, epochs=2, device="cpu", compile=True)
+    np.testing.assert_allclose([r["loss"] for r in first], [r["loss"] for r in second], rtol=1e-4)
+
+
+def test_without_a_compiler_the_error_says_what_to_install(digits, monkeypatch):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(fit_module.shutil, "which", lambda name: None)
+    with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler, and none was found: install g\+\+"):
+        run(make_vae(), negative_elbo, digits.train, device="cpu", compile=True)
+
+
+def test_what_cannot_be_translated_is_said_in_words(digits, monkeypatch):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def refuse(model, x):
+        raise TorchDynamoException("a very\nlong story")
+
+    monkeypatch.setattr(torch, "compile", lambda objective, **options: refuse)
+    monkeypatch.setattr(fit_module.shutil, "which", lambda name: "/bin/g++")
+    with pytest.raises(RuntimeError, match="cannot translate this objective; leave compile out. It said: a very long"):
+        run(make_vae(), negative_elbo, digits.train, device="cpu", compile=True)

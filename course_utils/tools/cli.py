@@ -420,10 +420,17 @@ def bench() -> None:
 
 @bench.command("fit")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Interleaved repetitions.")
-@click.option("--images", type=click.IntRange(min=1), default=60_000, show_default=True, help="Images per epoch.")
+@click.option("--images", type=click.IntRange(min=1), help="Images per epoch (mlp: 60,000, conv: 8,000).")
+@click.option(
+    "--network", type=click.Choice(["mlp", "conv"]), default="mlp", show_default=True, help="What is trained."
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write this file.")
-def bench_fit(rounds: int, images: int, json_path: Path | None) -> None:
-    """Time the training loop against its floor and against the usual DataLoader loop."""
+def bench_fit(rounds: int, images: int | None, network: str, device: str, json_path: Path | None) -> None:
+    """Time the training loop: a small VAE against a floor and the usual DataLoader loop, or convolutions with bf16."""
     from course_utils.tools import bench as measure
 
-    measure.bench_fit(rounds, images, json_path)
+    try:
+        measure.bench_fit(rounds, images, json_path, network=network, device=device)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
