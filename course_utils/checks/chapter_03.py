@@ -1,0 +1,450 @@
+"""Checks of chapter 03, the convolutional autoencoder."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from course_utils.checks import Misconception, exercise
+
+#: (B, c_in, c_out, h, w, f, stride, padding, output_padding): one new difficulty at a time.
+STEPS = (
+    (1, 1, 1, 3, 3, 2, 1, 0, 0),
+    (1, 1, 1, 3, 3, 3, 2, 0, 0),
+    (1, 1, 1, 2, 4, 3, 2, 0, 0),
+    (1, 2, 2, 3, 3, 3, 2, 0, 0),
+    (1, 2, 3, 3, 3, 2, 2, 0, 0),
+    (3, 2, 2, 3, 3, 2, 2, 0, 0),
+    (2, 2, 2, 4, 3, 4, 2, 1, 0),
+    (2, 2, 2, 4, 3, 4, 2, 1, 1),
+    (2, 2, 2, 3, 4, 3, 2, 0, 1),
+    (1, 1, 1, 3, 3, 3, 3, 1, 2),
+)
+
+
+@exercise("3.1")
+def exercise_1(answer) -> str:
+    """A 2×2 input and a 2×2 kernel, stride 1, on paper."""
+    x, w = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, -1.0], [0.0, 2.0]])
+    right, value = _stamp(x, w), torch.as_tensor(answer, dtype=torch.float32)
+    slips = [
+        (_stamp(x, w, s=2), "these are the stamps side by side, the result of stride 2; at stride 1 neighbours "
+         "start one place apart and overlap"),
+        (_stamp(x, w, add=False), "where stamps overlap the later one has replaced the earlier; they add, see (3.6)"),
+        (_stamp(x, w.flip(0, 1)), "you stamped the flipped kernel: flipping belongs to view 4, (3.9); a stamp is "
+         "the kernel as it is"),
+        (_stamp(x.T, w), "rows and columns of the input are exchanged: the 2 stands to the right of the 1"),
+        (_stamp(x, w.T), "rows and columns of the kernel are exchanged"),
+        (right.T, "rows and columns of the result are exchanged: row 0 holds what the upper halves of the stamps of 1 "
+         "and 2 leave"),
+        ((x * w).sum(), "that collects: it is the ordinary convolution, one number. A transposed convolution spreads "
+         "four numbers over 3×3 places"),
+        ((x * w).sum().view(1, 1), "that collects: it is the ordinary convolution, one number. A transposed "
+         "convolution spreads four numbers over 3×3 places"),
+    ]  # fmt: skip
+    for wrong, message in slips:
+        if _near(value, wrong):
+            raise Misconception(message)
+    if value.shape != (3, 3):
+        raise Misconception(f"the result has shape {tuple(value.shape)}; by (3.11) it is 1·(2 − 1) + 2 = 3 each way")
+    if not _near(value, right):
+        r, c = (value - right).abs().gt(1e-4).nonzero()[0].tolist()
+        stamps = (2 if r == 1 else 1) * (2 if c == 1 else 1)
+        raise Misconception(
+            f"row {r}, column {c} (counted from 0) is not {value[r, c]:g}: of the four stamps {stamps} "
+            f"{'lies' if stamps == 1 else 'lie'} there; draw where each begins"
+        )
+    return "four stamps, added where they overlap"
+
+
+@exercise("3.2")
+def exercise_2(way_back) -> str:
+    """Output size, and the remainder that the rounding threw away."""
+    cases = [
+        (i, f, s, p)
+        for i, f, s, p in itertools.product(range(4, 20), (1, 2, 3, 4, 5), (1, 2, 3, 4), (0, 1, 2))
+        if i + 2 * p >= f and p < f
+    ]
+    answers = []
+    for case in cases:
+        answer = way_back(*case)
+        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+            raise Misconception("return two numbers: the size after the convolution, and the output_padding")
+        answers.append(tuple(answer))
+    if any(isinstance(n, float) for answer in answers for n in answer):
+        raise Misconception("sizes are whole numbers: divide with //, which rounds down to a whole number")
+    answers = [(int(o), int(k)) for o, k in answers]
+    right = [((i + 2 * p - f) // s + 1, (i + 2 * p - f) % s) for i, f, s, p in cases]
+    if answers == [(k, o) for o, k in right]:
+        raise Misconception("both are right, but the order is exchanged: first the size, then the output_padding")
+    _compare_sizes([o for o, _ in answers], cases)
+    _compare_paddings([k for _, k in answers], cases)
+    return "output_padding is what the rounding threw away"
+
+
+@exercise("3.3")
+def exercise_3(conv_transpose2d) -> str:
+    """Transposed convolution with stride, padding, output_padding, channels and batch, in 300 random settings."""
+    generator, done = torch.Generator().manual_seed(3), 0
+    for setting in STEPS:
+        _compare(conv_transpose2d, setting, generator)
+    while done < 300:
+        draw = lambda low, high: int(torch.randint(low, high + 1, (), generator=generator))  # noqa: E731
+        s, f = draw(1, 4), draw(1, 5)
+        p, extra, height, width = draw(0, f - 1), draw(0, s - 1), draw(1, 5), draw(1, 5)
+        if min(s * (side - 1) + f - 2 * p + extra for side in (height, width)) < 1:
+            continue
+        _compare(conv_transpose2d, (draw(1, 3), draw(1, 3), draw(1, 3), height, width, f, s, p, extra), generator)
+        done += 1
+    return "equal to torch in 300 random settings"
+
+
+@exercise("3.4")
+def exercise_4(phase_sums) -> str:
+    """Sums of the kernel entries that share their phase in both directions."""
+    generator = torch.Generator().manual_seed(4)
+    for f, s in ((4, 2), (3, 2), (5, 3), (6, 3), (3, 1), (2, 3)):
+        w = torch.randn(f, f, generator=generator)
+        try:
+            value = torch.as_tensor(phase_sums(w.clone(), s)).detach()
+        except Exception as error:
+            if f % s == 0:
+                raise
+            raise Misconception(
+                f"with kernel {f} and stride {s} it raised {type(error).__name__}: the stride need not divide the "
+                "kernel size; slices with a step, w[r::s], cope with that"
+            ) from error
+        _compare_phases(value, w, s)
+    return "unequal sums are the pattern that a constant input will show"
+
+
+@exercise("3.5")
+def exercise_5(is_adjoint) -> str:
+    """Does ⟨Ax, y⟩ = ⟨x, By⟩ hold for random x and y?"""
+    pairs = _pairs()
+    found = {}
+    for name, (forward, backward, shape_in, shape_out, _) in pairs.items():
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            found[name] = _verdict(is_adjoint, forward, backward, shape_in, shape_out)
+    right = {name: pair[-1] for name, pair in pairs.items()}
+    if found == right:
+        return "the same test finds wrong gradients, too: backward is the adjoint of forward"
+    wrong = [name for name in found if found[name] != right[name]]
+    raise Misconception(_named_impostor(found, right, wrong))
+
+
+# ---------------------------------------------------------------- exercise 3.2
+
+
+def _compare_sizes(sizes: list[int], cases: list[tuple]) -> None:
+    slips = [
+        (lambda i, f, s, p: (i + 2 * p - f) // s, "the size is one short: counting starts at k = 0, so there is one "
+         "output more than steps, see (3.4)"),
+        (lambda i, f, s, p: math.ceil((i + 2 * p - f) / s) + 1, "you rounded up: a kernel that does not fit any more "
+         "gives no output, so (3.4) rounds down"),
+        (lambda i, f, s, p: (i + p - f) // s + 1, "the padding lies at both ends: 2p in (3.4)"),
+        (lambda i, f, s, p: (i - f) // s + 1, "the size does not know the padding: 2p in (3.4)"),
+        (lambda i, f, s, p: s * (i - 1) + f - 2 * p, "that is the size after the transposed convolution, (3.11); the "
+         "first number asked for is the size after the ordinary one, (3.4)"),
+    ]  # fmt: skip
+    for formula, message in slips:
+        if sizes == [formula(*case) for case in cases]:
+            raise Misconception(message)
+    for size, (i, f, s, p) in zip(sizes, cases, strict=True):
+        right = (i + 2 * p - f) // s + 1
+        if size != right:
+            raise Misconception(f"for i = {i}, f = {f}, s = {s}, p = {p} the size is {right}, yours {size}; see (3.4)")
+
+
+def _compare_paddings(paddings: list[int], cases: list[tuple]) -> None:
+    slips = [
+        (lambda i, f, s, p: 0, "the sizes are right; but output_padding = 0 returns to the smallest of the sizes "
+         "that shrink alike, and i may be a larger one"),
+        (lambda i, f, s, p: s - 1, "the sizes are right; but output_padding = s − 1 returns to the largest of the "
+         "sizes that shrink alike, and i may be a smaller one"),
+        (lambda i, f, s, p: i % s, "the remainder is not that of i alone: the rounding in (3.4) is of (i + 2p − f)/s"),
+        (lambda i, f, s, p: (i - f) % s, "the remainder forgets the padding: the rounding in (3.4) is of "
+         "(i + 2p − f)/s"),
+        (lambda i, f, s, p: (i + p - f) % s, "the padding lies at both ends: the remainder is that of (i + 2p − f)/s"),
+        (lambda i, f, s, p: -(i + 2 * p - f) % s, "that is what is missing to the next output, not what was left "
+         "over: solve (3.11) for output_padding"),
+        (lambda i, f, s, p: (i + 2 * p - f) // s, "// gives the quotient; what was thrown away is the remainder, %"),
+    ]  # fmt: skip
+    for formula, message in slips:
+        if paddings == [formula(*case) for case in cases]:
+            raise Misconception(message)
+    for extra, (i, f, s, p) in zip(paddings, cases, strict=True):
+        o = (i + 2 * p - f) // s + 1
+        if extra != (i + 2 * p - f) % s:
+            raise Misconception(
+                f"for i = {i}, f = {f}, s = {s}, p = {p} your output_padding of {extra} leads to "
+                f"{s * (o - 1) + f - 2 * p + extra}, see (3.11)"
+            )
+
+
+# ---------------------------------------------------------------- exercises 3.1 and 3.3
+
+
+def _stamp(x: Tensor, w: Tensor, *, s: int = 1, add: bool = True) -> Tensor:
+    """Stamp one picture (h, w) with one kernel (f, f)."""
+    return _transposed(x[None, None], w[None, None], s, 0, 0, add=add)[0, 0]
+
+
+def _transposed(
+    x: Tensor, w: Tensor, s: int, p: int, extra: int, *, add: bool = True, front: int | None = None, tail: bool = True
+) -> Tensor:
+    """Transposed convolution by stamping; the options make it wrong in a known way.
+
+    ``add`` false lets later stamps replace earlier ones, ``front`` places are cut at the start
+    instead of p, ``tail`` false appends zeros instead of the places that ``extra`` uncovers.
+    """
+    f, (height, width) = w.shape[-1], x.shape[2:]
+    sizes = [s * (side - 1) + f for side in (height, width)]
+    canvas = x.new_zeros(len(x), w.shape[1], *(size + extra for size in sizes))
+    for r, c in itertools.product(range(height), range(width)):
+        stamp = torch.einsum("bi,ioac->boac", x[:, :, r, c], w)
+        rows, columns = slice(s * r, s * r + f), slice(s * c, s * c + f)
+        canvas[:, :, rows, columns] = stamp + (canvas[:, :, rows, columns] if add else 0)
+    front = p if front is None else front
+    inner = extra if tail else 0
+    lengths = [size - 2 * p + inner for size in sizes]
+    canvas = F.pad(canvas, (0, 2 * p, 0, 2 * p))  # so that every choice of `front` has enough behind it
+    cut = canvas[:, :, front : front + lengths[0], front : front + lengths[1]]
+    return cut if tail else F.pad(cut, (0, extra, 0, extra))
+
+
+def _variants(x: Tensor, w: Tensor, s: int, p: int, extra: int) -> list[tuple[Callable[[], Tensor], str]]:
+    """Wrong answers that are known by name, each with its message."""
+    whole = lambda: _transposed(x, w, s, 0, 0)  # noqa: E731
+    square = w.shape[0] == w.shape[1]
+    return [
+        (lambda: _transposed(x, w, s, p, extra, add=False), "later stamps replace earlier ones where they overlap: "
+         "add to the canvas (+=), see (3.6)"),
+        (lambda: _transposed(x, w.flip(2, 3), s, p, extra), "the kernel is the wrong way round: a stamp is "
+         "the kernel as it is; only if you collect from inserted zeros is it flipped, once, see (3.9)"),
+        (lambda: _transposed(x, w.transpose(2, 3), s, p, extra), "rows and columns of the kernel are exchanged"),
+        (lambda: _transposed(x, w, 1, p, extra), "the stride has no effect: pixel (r, c) is stamped at (s·r, s·c)"),
+        (lambda: _transposed(x, w.transpose(0, 1), s, p, extra) if square else None, "the channels are exchanged: "
+         "weight[i, o] is the stamp that input channel i puts on output channel o"),
+        (lambda: _transposed(x[:, :1], w[:1], s, p, extra), "only the first input channel is used: every output "
+         "channel is a sum over all input channels"),
+        (lambda: _transposed(x.sum(0, keepdim=True), w, s, p, extra).expand(len(x), -1, -1, -1), "the images of the "
+         "batch are mixed: each has a canvas of its own"),
+        (lambda: _transposed(x[:1], w, s, p, extra).expand(len(x), -1, -1, -1), "every image of the batch got the "
+         "result of the first"),
+        (lambda: _transposed(x, w, s, p, p) if extra > p else None, "the canvas ends before the extra places do: if "
+         "output_padding exceeds what the padding cuts, the canvas must be longer, and the places beyond the stamps "
+         "are empty"),
+        (lambda: _transposed(x, w, s, p, 0) if extra else None, "output_padding has no effect: it cuts that many "
+         "places less at the end (right and bottom), see (3.11)"),
+        (lambda: _transposed(x, w, s, p, extra, tail=False) if extra else None, "you appended zeros for "
+         "output_padding; it uncovers places that the padding would have cut at the end, with the stamps on them"),
+        (lambda: F.pad(_transposed(x, w, s, p, 0), (extra, 0, extra, 0)) if extra else None, "output_padding puts "
+         "empty places at the start; it belongs to the end (right and bottom)"),
+        (lambda: _start_side(x, w, s, p, extra) if extra else None, "output_padding is on the wrong side: the end "
+         "(right and bottom) is cut less, not the start"),
+        (lambda: whole() if p else None, "padding has no effect: it cuts p places off each end of the canvas"),
+        (lambda: F.pad(whole(), (p, p, p, p)) if p else None, "padding adds places to your result; in a transposed "
+         "convolution it cuts p places off each end"),
+        (lambda: _transposed(x, w, s, p, extra, front=0) if p else None, "the size is right, but both cuts are made "
+         "at the end: p places go at either end"),
+        (lambda: _transposed(x, w, s, p, extra, front=2 * p) if p else None, "the size is right, but both cuts are "
+         "made at the start: p places go at either end"),
+    ]  # fmt: skip
+
+
+def _start_side(x: Tensor, w: Tensor, s: int, p: int, extra: int) -> Tensor:
+    """Cut less at the start instead of the end."""
+    whole = F.pad(_transposed(x, w, s, 0, 0), (extra, 0, extra, 0))
+    return whole[:, :, p : whole.shape[2] - p, p : whole.shape[3] - p]
+
+
+def _compare(answer, setting: tuple, generator: torch.Generator) -> None:
+    B, c_in, c_out, height, width, f, s, p, extra = setting
+    x = torch.randn(B, c_in, height, width, generator=generator)
+    w = torch.randn(c_in, c_out, f, f, generator=generator)
+    right = F.conv_transpose2d(x, w, stride=s, padding=p, output_padding=extra)
+    words = f"x {tuple(x.shape)}, weight {tuple(w.shape)}, stride {s}, padding {p}, output_padding {extra}"
+    given = x.clone(), w.clone()
+    try:
+        with _no_convolution():
+            result = answer(*given, stride=s, padding=p, output_padding=extra)
+    except Misconception:
+        raise
+    except Exception as error:
+        hint = "; height and width may differ, each has its own size" if height != width else ""
+        raise Misconception(f"with {words} it raised {type(error).__name__}: {error}{hint}") from error
+    if not isinstance(result, Tensor):
+        raise Misconception(f"the result is a {type(result).__name__}, expected a tensor (B, c_out, h', w')")
+    if not (torch.equal(given[0], x) and torch.equal(given[1], w)):
+        raise Misconception("x or weight itself has changed: do not write into what you were given")
+    if _near(result, right):
+        return
+    if not result.numel():
+        raise Misconception(
+            f"with {words} the result is empty: with padding 0, y[p:-p] is empty, because −0 is the start; "
+            "write the end as size − p"
+        )
+    if height != width and result.ndim == 4 and result.shape[2] == result.shape[3]:
+        raise Misconception(f"with {words} the result is square: height and width may differ, each has its own size")
+    for variant, message in _variants(x, w, s, p, extra):
+        wrong = variant()
+        if wrong is not None and not _near(wrong, right) and _near(result, wrong):
+            raise Misconception(message)
+    if result.shape != right.shape:
+        raise Misconception(f"with {words} the shape is {tuple(right.shape)}, yours {tuple(result.shape)}; see (3.11)")
+    raise Misconception(f"right shape, but wrong values with {words}; compare with stamp() of section 4")
+
+
+@contextmanager
+def _no_convolution():
+    """Let torch's own convolutions name themselves instead of giving the answer."""
+
+    def refuse(*arguments, **options):
+        raise Misconception("that calls a convolution of torch; write the stamps yourself")
+
+    names = ("conv2d", "conv_transpose2d", "conv1d", "conv_transpose1d", "fold")
+    places = [(module, name) for module in (F, torch) for name in names if hasattr(module, name)]
+    patches = [mock.patch.object(module, name, refuse) for module, name in places]
+    for patch in patches:
+        patch.start()
+    try:
+        yield
+    finally:
+        for patch in patches:
+            patch.stop()
+
+
+# ---------------------------------------------------------------- exercise 3.4
+
+
+def _sums(w: Tensor, s: int) -> Tensor:
+    return torch.stack([torch.stack([w[r::s, q::s].sum() for q in range(s)]) for r in range(s)])
+
+
+def _compare_phases(value: Tensor, w: Tensor, s: int) -> None:
+    f, right = len(w), _sums(w, s)
+    counts = _sums(torch.ones_like(w), s)
+    blocks = [w[a * f // s : (a + 1) * f // s, b * f // s : (b + 1) * f // s].sum() for a in range(s) for b in range(s)]
+    slips = [
+        (right.T, "row and column phase are exchanged: entry (r, q) belongs to the rows r, r + s, … and the columns "
+         "q, q + s, …"),
+        (torch.stack(blocks).view(s, s), "you summed neighbouring entries in blocks; the entries that reach one place "
+         "are s apart, see (3.13)"),
+        (right / counts, "that is the mean; the stamps add, so it is the sum"),
+        (counts, "that counts the stamps, (3.12); the sums of the weights are asked for"),
+        (w[:s, :s], "that is the corner of the output, where not all stamps have arrived: w[:s, :s] belongs to the "
+         "first stamp alone; look away from the borders"),
+        (_sums(w.flip(0, 1), s), "the kernel is flipped: place r is reached by w[r], w[r + s], …, see (3.13)"),
+        (torch.stack([w[r::s].sum() for r in range(s)]), "these are sums over whole rows; the phases of the columns "
+         "are missing: (s, s) numbers"),
+        (torch.stack([w[r::s, r::s].sum() for r in range(s)]), "these are only the entries with equal row and column "
+         "phase; (s, s) numbers are asked for"),
+    ]  # fmt: skip
+    if _near(value, right):
+        return
+    for wrong, message in slips:
+        if not _near(wrong, right) and _near(value, wrong):
+            raise Misconception(message)
+    if value.shape != (s, s):
+        raise Misconception(f"the result has shape {tuple(value.shape)}, expected {(s, s)}: one number for each phase")
+    raise Misconception(
+        f"not the sums for kernel {f}, stride {s}: entry (r, q) sums w[a, b] over a = r, r + s, … and b = q, q + s, …"
+    )
+
+
+# ---------------------------------------------------------------- exercise 3.5
+
+
+def _verdict(is_adjoint: Callable, forward: Callable, backward: Callable, shape_in: tuple, shape_out: tuple) -> bool:
+    """Ask the answer about one pair; name the forgotten sum, which torch only calls ambiguous or unequal in size."""
+    try:
+        answer = is_adjoint(forward, backward, shape_in, shape_out)
+        if isinstance(answer, (float, int)) and not isinstance(answer, bool):
+            raise Misconception(f"the answer is {answer!r}; return True or False")
+        return bool(answer)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("ambiguous", "must match", "shape", "size")):
+            raise
+        raise Misconception(
+            f"it raised {type(error).__name__}: {error}. An inner product is one number: multiply forward(x) with y, "
+            "and x with backward(y), entry by entry, and sum all entries"
+        ) from error
+
+
+def _pairs() -> dict[str, tuple]:
+    """Name → (forward, backward, shape_in, shape_out, is it a true pair?)."""
+    generator = torch.Generator().manual_seed(6)
+    kernel = torch.randn(3, 2, 3, 3, generator=generator, dtype=torch.float64)
+    A = torch.randn(5, 5, generator=generator, dtype=torch.float64)
+    inverse = torch.linalg.inv(A)
+    shuffled = A.T[:, [1, 0, 2, 3, 4]]  # same sum of entries, another matrix
+    conv = lambda x: F.conv2d(x, kernel.to(x), stride=2, padding=1)  # noqa: E731
+    back = lambda y: F.conv_transpose2d(y, kernel.to(y), stride=2, padding=1)  # noqa: E731
+    flipped = lambda y: F.conv_transpose2d(y, kernel.flip(2, 3).to(y), stride=2, padding=1)  # noqa: E731
+    pool = lambda x: F.avg_pool2d(x, 2)  # noqa: E731
+    spread = lambda y: F.interpolate(y, scale_factor=2)  # noqa: E731
+    # v + Kv with Kᵀ = −K: <v, Kv> = 0, so only independent x and y tell it from v
+    twist = lambda v: v + v.roll(1) - v.roll(-1)  # noqa: E731
+    large, small, image, half = (1, 2, 9, 9), (1, 3, 5, 5), (1, 1, 8, 8), (1, 1, 4, 4)
+    return {
+        "convolution": (conv, back, large, small, True),
+        "flipped": (conv, flipped, large, small, False),
+        "transpose": (lambda x: A.to(x) @ x, lambda y: A.T.to(y) @ y, (5,), (5,), True),
+        "inverse": (lambda x: A.to(x) @ x, lambda y: inverse.to(y) @ y, (5,), (5,), False),
+        "same sum": (lambda x: A.to(x) @ x, lambda y: shuffled.to(y) @ y, (5,), (5,), False),
+        "pooling": (pool, lambda y: spread(y) / 4, image, half, True),
+        "enlarged": (pool, spread, image, half, False),
+        "tiny": (lambda x: 1e-9 * conv(x), lambda y: 1e-9 * flipped(y), large, small, False),
+        "huge": (lambda x: 1e12 * conv(x), lambda y: 1e12 * back(y), large, small, True),
+        "twisted": (lambda x: x, twist, (7,), (7,), False),
+        "mirrored": (twist, lambda y: y, (7,), (7,), False),
+        "slightly off": (conv, lambda y: 1.001 * back(y), large, small, False),
+    }
+
+
+def _named_impostor(found: dict[str, bool], right: dict[str, bool], wrong: list[str]) -> str:
+    if all(found.values()):
+        return "it says True to every pair: one of them is a convolution with the flipped kernel stamped back"
+    if not any(found.values()):
+        return (
+            "it says False to every pair, also to a convolution and torch's transposed convolution. If you compare "
+            "exactly or in single precision: allow for rounding, in double precision. If you compare "
+            "backward(forward(x)) with x: that asks for the inverse, not for the adjoint, (3.10)"
+        )
+    if len(wrong) == len(found):
+        return "every verdict is reversed"
+    if found["inverse"] and not found["transpose"]:
+        return "it accepts a matrix's inverse and refuses its transpose: (3.10) asks nothing about backward(forward(x))"
+    if "same sum" in wrong or {"twisted", "mirrored"} <= set(wrong):
+        return "two different maps can agree on a tensor of ones: draw both x and y at random"
+    if "twisted" in wrong or "mirrored" in wrong:
+        return (
+            "x and y must be drawn independently: y = forward(x), or x = backward(y), tests (3.10) for related pairs "
+            "only, and a wrong map can pass there"
+        )
+    if wrong == ["tiny"]:
+        return "a small map makes both numbers small, so that an absolute tolerance accepts anything: make it relative"
+    if wrong == ["huge"]:
+        return (
+            "a large map makes the rounding large, so that an absolute tolerance refuses a true pair: make it relative"
+        )
+    if set(wrong) == {"tiny", "huge"}:
+        return "the tolerance is absolute: it accepts any small map and refuses a large true pair; make it relative"
+    if "slightly off" in wrong and not any(right[name] for name in wrong):
+        return "it accepts a pair that is off by one part in a thousand: the tolerance is too wide"
+    if set(wrong) <= {"convolution", "transpose", "pooling", "huge"}:
+        return f"it refuses true pairs ({', '.join(wrong)}): rounding needs a tolerance, and double precision"
+    return f"wrong verdict on: {', '.join(f'{name} ({right[name]})' for name in wrong)}; see (3.10)"
+
+
+def _near(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.allclose(first.double(), second.double(), rtol=1e-4, atol=1e-4)
