@@ -62,6 +62,19 @@ def test_table_shows_only_headline_numbers_that_are_stored(tmp_path):
     assert row == "| 02 | [X](notebooks/02_x.ipynb) | 5 min | 1 / 2 min | error ratio: 1.23 % |"
 
 
+@pytest.mark.parametrize(("value", "words"), [(-127.03, "-127 %"), (32.0, "32.0 %"), (0.5, "0.500 %"), (5.2, "5.20 %")])
+def test_numbers_have_three_digits_and_no_bare_point(tmp_path, value, words):
+    number = {"label": "a", "unit": "%", "headline": True, "full": [0, 2]}
+    minutes = {"quick": {"minutes": 1}, "full": {"minutes": 2}}
+    chapter = {"name": "02_x", "title": "X", "read_minutes": 5, "needs": [], "numbers": {"a": number}} | {
+        "profiles": minutes
+    }
+    (tmp_path / "course.yml").write_text(yaml.safe_dump({"chapters": [chapter]}))
+    (tmp_path / "full_results").mkdir()
+    (tmp_path / "full_results" / "02.json").write_text(json.dumps({"numbers": {"a": value}}))
+    assert chapter_table(tmp_path).strip().endswith(f"| a: {words} |")
+
+
 def test_examples_name_parameters_and_commands_that_exist():
     examples = re.findall(r"course run (\d\d) ((?:-p \w+ \S+ ?)+)", README)
     examples += re.findall(r"papermill notebooks/(\d\d)_\w+\.ipynb \S+ ((?:-p \w+ \w+ ?)+)", README)

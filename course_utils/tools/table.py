@@ -42,5 +42,6 @@ def _headline(source: Path, chapter: dict) -> str:
         if entry.get("headline") and name in numbers:
             unit = entry.get("unit", "")
             space = " " if unit and unit != "°" else ""
-            words.append(f"{entry['label']}: {numbers[name]:#.3g}{space}{unit}")
+            value = f"{numbers[name]:#.3g}".removesuffix(".")  # three digits, and no bare point after whole numbers
+            words.append(f"{entry['label']}: {value}{space}{unit}")
     return " · ".join(words)
