@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from course_utils.checks import Misconception, exercise
+from course_utils.checks import Misconception, as_tensor, exercise, near
 
 
 @exercise("9.1")
@@ -127,3 +128,16 @@ def test_a_slip_in_the_notebook_is_not_swallowed():
 
     with pytest.raises(KeyboardInterrupt):
         check(interrupted)
+
+
+def test_near_wants_one_shape_and_four_digits():
+    assert near(torch.tensor([1.0, 200.0]), torch.tensor([1.00005, 200.01], dtype=torch.float64))
+    assert not near(torch.tensor([1.0]), torch.tensor([1.001]))
+    assert not near(torch.zeros(1), torch.full((1,), 5e-5)) and near(torch.zeros(1), torch.full((1,), 5e-5), atol=1e-4)
+    assert not near(torch.ones(1, 2), torch.ones(2))
+
+
+@pytest.mark.parametrize("answer", [2.5, np.float64(2.5), np.array(2.5), torch.tensor(2.5, requires_grad=True)])
+def test_an_answer_of_any_kind_becomes_a_tensor_without_graph(answer):
+    value = as_tensor(answer)
+    assert isinstance(value, torch.Tensor) and not value.requires_grad and value.item() == 2.5

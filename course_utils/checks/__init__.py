@@ -16,6 +16,9 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 
 class Misconception(Exception):
     """A wrong answer; the message says what it reveals and where to look again."""
@@ -72,6 +75,16 @@ def exercise(number: str) -> Callable:
         return printed
 
     return decorate
+
+
+def as_tensor(value) -> Tensor:
+    """Return an answer as a tensor without its graph, whatever kind of number or array it is."""
+    return value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+
+
+def near(first: Tensor, second: Tensor, *, atol: float = 1e-6) -> bool:
+    """Tell whether two tensors have one shape and agree to four digits, or to ``atol`` near zero."""
+    return first.shape == second.shape and torch.allclose(first.double(), second.double(), rtol=1e-4, atol=atol)
 
 
 def _untouched(answer) -> bool:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from course_utils.checks import Misconception, exercise
+from course_utils.checks import Misconception, as_tensor, exercise, near
 
 
 @exercise("2.1")
@@ -17,9 +17,9 @@ def exercise_1(batch_loss) -> str:
     result = batch_loss(x, x_hat)
     difference = x - x_hat.detach()
     error = difference.square()
-    right, value = error.flatten(1).sum(1).mean(), _tensor(result)
+    right, value = error.flatten(1).sum(1).mean(), as_tensor(result)
     if value.ndim:
-        if value.shape == (6,) and _near(value, error.flatten(1).sum(1)):
+        if value.shape == (6,) and near(value, error.flatten(1).sum(1)):
             raise Misconception("one value per image: the optimiser needs one number, so average over the images")
         raise Misconception(f"the result has shape {tuple(value.shape)}; a loss is one number")
     slips = [
@@ -35,9 +35,9 @@ def exercise_1(batch_loss) -> str:
          "without a root"),
     ]  # fmt: skip
     for wrong, message in slips:
-        if _near(value, wrong):
+        if near(value, wrong):
             raise Misconception(message)
-    if not _near(value, right):
+    if not near(value, right):
         raise Misconception(
             f"on a random batch the loss is {right:.3f}, yours {value:.3f}; look at the loss at the start of section 1"
         )
@@ -86,7 +86,7 @@ def exercise_3(pca_reconstruction) -> str:
     x = torch.randn(40, 6, generator=generator, dtype=torch.float64) * scales + 4
     d, mean = 2, x.mean(0)
     given = x.clone()
-    answer = _tensor(pca_reconstruction(given, d))
+    answer = as_tensor(pca_reconstruction(given, d))
     if not torch.equal(given, x):
         raise Misconception("x itself has changed: `x -= …` writes into the caller's data; make a new tensor, x - mean")
     if answer.shape != x.shape:
@@ -97,21 +97,21 @@ def exercise_3(pca_reconstruction) -> str:
     raw = torch.linalg.svd(x, full_matrices=False)[2]
     last = (x - mean) @ vectors[-d:].T @ vectors[-d:]
     columns = vectors[:, :d]
-    if _near(answer, (x - mean) @ columns @ columns.T + mean):
+    if near(answer, (x - mean) @ columns @ columns.T + mean):
         raise Misconception("you took columns of Vh: `svd` returns the components as its *rows*, Vh[:d]")
     overall = torch.linalg.svd(x - x.mean(), full_matrices=False)[2][:d]
-    if _near(answer, (x - x.mean()) @ overall.T @ overall + x.mean()):
+    if near(answer, (x - x.mean()) @ overall.T @ overall + x.mean()):
         raise Misconception("you subtracted one number, the mean of all entries; each column has its own: x.mean(0)")
-    if _near(answer, inside):
+    if near(answer, inside):
         raise Misconception("the mean is missing: you subtracted it before projecting, so add it again at the end")
-    if _near(answer, x @ raw[:d].T @ raw[:d]):
+    if near(answer, x @ raw[:d].T @ raw[:d]):
         raise Misconception(
             "the data were not centred: without subtracting the mean the first direction points at the mean image, "
             "see (2.4) and the run 'not centred'"
         )
-    if _near(answer, last + mean) or _near(answer, last):
+    if near(answer, last + mean) or near(answer, last):
         raise Misconception("these are the directions of least variance; PCA keeps the largest eigenvalues")
-    if not _near(answer, inside + mean):
+    if not near(answer, inside + mean):
         raise Misconception(
             "not PCA's reconstruction: centre, project on the first d rows of Vh, go back, add the mean; see (2.4)"
         )
@@ -241,29 +241,21 @@ def exercise_6(straight_path) -> str:
     result = straight_path(z_a, z_b, count)
     if isinstance(result, list | tuple):
         raise Misconception("that is a list of codes: stack them into one tensor, (count, d), with torch.stack")
-    answer = _tensor(result)
+    answer = as_tensor(result)
     if answer.shape != (count, 3):
         raise Misconception(f"the result has shape {tuple(answer.shape)}, expected {(count, 3)}: one code in each row")
     t = torch.linspace(0, 1, count)[:, None]
     open_end = torch.arange(count)[:, None] / count
-    if _near(answer, t * z_a + (1 - t) * z_b):
+    if near(answer, t * z_a + (1 - t) * z_b):
         raise Misconception("that walks from z_b to z_a: at t = 0 the weight of z_a is 1, see (2.8)")
-    if _near(answer, z_a + open_end * (z_b - z_a)):
+    if near(answer, z_a + open_end * (z_b - z_a)):
         raise Misconception("the last row stops short of z_b: count points have count − 1 gaps (torch.linspace)")
-    if _near(answer, z_a + t * z_b):
+    if near(answer, z_a + t * z_b):
         raise Misconception("you add z_b without letting z_a fade: the weights are 1 − t and t, and add up to 1")
-    if not _near(answer, (1 - t) * z_a + t * z_b):
+    if not near(answer, (1 - t) * z_a + t * z_b):
         raise Misconception("not the even points of the straight line; compare with the left side of (2.8)")
     return "decode them to see the walk"
 
 
 def _images(count: int, seed: int) -> Tensor:
     return torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
-
-
-def _tensor(value) -> Tensor:
-    return value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
-
-
-def _near(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.allclose(first.double(), second.double(), rtol=1e-4, atol=1e-6)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.checks import Misconception, exercise
+from course_utils.checks import Misconception, exercise, near
 
 #: (B, c_in, c_out, h, w, f, stride, padding, output_padding): one new difficulty at a time.
 STEPS = (
@@ -50,11 +50,11 @@ def exercise_1(answer) -> str:
          "convolution spreads four numbers over 3×3 places"),
     ]  # fmt: skip
     for wrong, message in slips:
-        if _near(value, wrong):
+        if near(value, wrong, atol=1e-4):
             raise Misconception(message)
     if value.shape != (3, 3):
         raise Misconception(f"the result has shape {tuple(value.shape)}; by (3.11) it is 1·(2 − 1) + 2 = 3 each way")
-    if not _near(value, right):
+    if not near(value, right, atol=1e-4):
         r, c = (value - right).abs().gt(1e-4).nonzero()[0].tolist()
         stamps = (2 if r == 1 else 1) * (2 if c == 1 else 1)
         raise Misconception(
@@ -286,7 +286,7 @@ def _compare(answer, setting: tuple, generator: torch.Generator) -> None:
         raise Misconception(f"the result is a {type(result).__name__}, expected a tensor (B, c_out, h', w')")
     if not (torch.equal(given[0], x) and torch.equal(given[1], w)):
         raise Misconception("x or weight itself has changed: do not write into what you were given")
-    if _near(result, right):
+    if near(result, right, atol=1e-4):
         return
     if not result.numel():
         raise Misconception(
@@ -297,7 +297,7 @@ def _compare(answer, setting: tuple, generator: torch.Generator) -> None:
         raise Misconception(f"with {words} the result is square: height and width may differ, each has its own size")
     for variant, message in _variants(x, w, s, p, extra):
         wrong = variant()
-        if wrong is not None and not _near(wrong, right) and _near(result, wrong):
+        if wrong is not None and not near(wrong, right, atol=1e-4) and near(result, wrong, atol=1e-4):
             raise Misconception(message)
     if result.shape != right.shape:
         raise Misconception(f"with {words} the shape is {tuple(right.shape)}, yours {tuple(result.shape)}; see (3.11)")
@@ -349,10 +349,10 @@ def _compare_phases(value: Tensor, w: Tensor, s: int) -> None:
         (torch.stack([w[r::s, r::s].sum() for r in range(s)]), "these are only the entries with equal row and column "
          "phase; (s, s) numbers are asked for"),
     ]  # fmt: skip
-    if _near(value, right):
+    if near(value, right, atol=1e-4):
         return
     for wrong, message in slips:
-        if not _near(wrong, right) and _near(value, wrong):
+        if not near(wrong, right, atol=1e-4) and near(value, wrong, atol=1e-4):
             raise Misconception(message)
     if value.shape != (s, s):
         raise Misconception(f"the result has shape {tuple(value.shape)}, expected {(s, s)}: one number for each phase")
@@ -444,7 +444,3 @@ def _named_impostor(found: dict[str, bool], right: dict[str, bool], wrong: list[
     if set(wrong) <= {"convolution", "transpose", "pooling", "huge"}:
         return f"it refuses true pairs ({', '.join(wrong)}): rounding needs a tolerance, and double precision"
     return f"wrong verdict on: {', '.join(f'{name} ({right[name]})' for name in wrong)}; see (3.10)"
-
-
-def _near(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.allclose(first.double(), second.double(), rtol=1e-4, atol=1e-4)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from course_utils.checks import Misconception, exercise
+from course_utils.checks import Misconception, as_tensor, exercise, near
 
 
 @exercise("4.1")
@@ -18,7 +18,7 @@ def exercise_1(unbiased_mask) -> str:
         given = x.clone()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(1)
-            answer, again = _tensor(unbiased_mask(given, share)), _tensor(unbiased_mask(x.clone(), share))
+            answer, again = as_tensor(unbiased_mask(given, share)), as_tensor(unbiased_mask(x.clone(), share))
         if not torch.equal(given, x):
             raise Misconception("x itself has changed: make a new tensor, or the target of the loss is spoilt as well")
         if answer.shape != x.shape:
@@ -82,7 +82,7 @@ def exercise_2(denoising_loss) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         result = denoising_loss(model, given, sigma)
-    value = _tensor(result)
+    value = as_tensor(result)
     if not torch.equal(given, x):
         raise Misconception("x itself has changed: `x += …` spoils the target too; make a new tensor")
     if len(model.heard) != 1:
@@ -150,10 +150,10 @@ def _judge_loss(value: Tensor, x: Tensor, noisy: Tensor, x_hat: Tensor) -> None:
         ((x - x_hat).abs().flatten(1).sum(1).mean(), "that is the absolute error; the loss has squares"),
         (each.mean() / 2, "there is no ½ in the loss of the course"),
     ]  # fmt: skip
-    if value.ndim == 0 and _near(value, each.mean()):
+    if value.ndim == 0 and near(value, each.mean()):
         return
     for wrong, message in slips:
-        if _near(value, wrong):
+        if near(value, wrong):
             raise Misconception(message)
     if value.ndim:
         raise Misconception(f"the result has shape {tuple(value.shape)}; a loss is one number")
@@ -195,15 +195,15 @@ def exercise_4(wiener_balance) -> str:
     result = wiener_balance(eigenvalues.clone(), sigma)
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise Misconception("return two things: the factors, (K,), and the errors left, (K,)")
-    factors, left = (_tensor(part).double() for part in result)
+    factors, left = (as_tensor(part).double() for part in result)
     for name, part in (("factors", factors), ("errors", left)):
         if part.shape != eigenvalues.shape:
             raise Misconception(f"the {name} have shape {tuple(part.shape)}, expected {tuple(eigenvalues.shape)}")
     v = sigma**2
     right = eigenvalues / (eigenvalues + v)
-    if not _near(factors, right):
+    if not near(factors, right):
         raise Misconception(_about_factors(factors, eigenvalues, v))
-    if not _near(left, eigenvalues * v / (eigenvalues + v)):
+    if not near(left, eigenvalues * v / (eigenvalues + v)):
         raise Misconception(_about_errors(left, eigenvalues, v, right))
     return "what is left lies below both the signal and the noise"
 
@@ -218,7 +218,7 @@ def _about_factors(factors: Tensor, lam: Tensor, v: float) -> str:
         ((lam > v).double(), "that keeps or drops whole components; the best factors lie in between"),
     ]
     for wrong, message in slips:
-        if _near(factors, wrong):
+        if near(factors, wrong):
             return message
     return "the factors are not those of (4.2): signal variance over signal plus noise variance, for each component"
 
@@ -234,7 +234,7 @@ def _about_errors(left: Tensor, lam: Tensor, v: float, right: Tensor) -> str:
         (lam, "that is the signal before filtering: the error of answering with the mean"),
     ]  # fmt: skip
     for wrong, message in slips:
-        if _near(left, wrong):
+        if near(left, wrong):
             return message
     return "the factors are right, the errors are not: add λ(1 − factor)² and σ² factor², and simplify"
 
@@ -245,7 +245,7 @@ def exercise_5(score_of) -> str:
     x = torch.randn(7, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     sigma, r = 0.6, (lambda y: 0.3 * y + 1.0)
     given = x.clone()
-    answer = _tensor(score_of(r, given, sigma))
+    answer = as_tensor(score_of(r, given, sigma))
     if not torch.equal(given, x):
         raise Misconception("x itself has changed: make a new tensor")
     if answer.shape != x.shape:
@@ -262,10 +262,10 @@ def exercise_5(score_of) -> str:
         (r(x) - x / sigma**2, "brackets: r(x) − x/σ² divides only x; the whole step is divided"),
         (r(x), "that is the denoised point itself"),
     ]
-    if _near(answer, step / sigma**2):
+    if near(answer, step / sigma**2):
         return "the denoiser's step, in units of the noise variance"
     for wrong, message in slips:
-        if _near(answer, wrong):
+        if near(answer, wrong):
             raise Misconception(message)
     raise Misconception("not (r(x) − x)/σ²; solve (4.3) for the score")
 
@@ -283,9 +283,9 @@ def exercise_6(step_down) -> str:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(6)
-        answer = _tensor(step_down(r, given, sigma, lower))
+        answer = as_tensor(step_down(r, given, sigma, lower))
         torch.manual_seed(7)
-        again = _tensor(step_down(r, x.clone(), sigma, lower))
+        again = as_tensor(step_down(r, x.clone(), sigma, lower))
     if not torch.equal(given, x):
         raise Misconception("x itself has changed: make a new tensor")
     if answer.shape != x.shape:
@@ -316,17 +316,9 @@ def _judge_step(answer: Tensor, x: Tensor, r: Tensor, sigma: float, lower: float
         (x - sigma * (sigma - lower) * rest, "r(x) − x is σ² times the score: divide it by σ²"),
         (r + (sigma - lower) * rest, "the difference of the levels; (4.6) has their ratio"),
     ]
-    if _near(answer, r + part * rest):
+    if near(answer, r + part * rest):
         return
     for wrong, message in slips:
-        if _near(answer, wrong):
+        if near(answer, wrong):
             raise Misconception(message)
     raise Misconception("not the step of (4.6): r(x) plus sigma_next / sigma of what is left, x − r(x)")
-
-
-def _tensor(value) -> Tensor:
-    return value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
-
-
-def _near(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.allclose(first.double(), second.double(), rtol=1e-4, atol=1e-6)

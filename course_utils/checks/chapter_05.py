@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from course_utils.checks import Misconception, exercise
+from course_utils.checks import Misconception, as_tensor, exercise, near
 
 
 @exercise("5.1")
@@ -20,7 +20,7 @@ def exercise_1(gaussian_negative_elbo) -> str:
         tensor.requires_grad_()
     sigma = 0.3
     result = gaussian_negative_elbo(x, x_hat, mu, logvar, sigma)
-    value = _tensor(result)
+    value = as_tensor(result)
     _judge_elbo(value, x, x_hat.detach(), mu.detach(), logvar.detach(), sigma)
     if not (isinstance(result, Tensor) and result.requires_grad):
         raise Misconception(
@@ -38,7 +38,7 @@ def _judge_elbo(value: Tensor, x: Tensor, x_hat: Tensor, mu: Tensor, logvar: Ten
     full = error / (2 * sigma**2) + constant + kl  # (6,)
     right = full.mean()
     if value.ndim:
-        if value.shape == (6,) and _near(value, full):
+        if value.shape == (6,) and near(value, full):
             raise Misconception("one value per picture: average over the batch, the optimiser needs one number")
         raise Misconception(f"the result has shape {tuple(value.shape)}; a loss is one number")
     slips = [
@@ -70,9 +70,9 @@ def _judge_elbo(value: Tensor, x: Tensor, x_hat: Tensor, mu: Tensor, logvar: Ten
         ((error / 784 + kl).mean(), "the squared error is averaged over the pixels: that assumes σ² = D/2, see (5.15)"),
     ]  # fmt: skip
     for wrong, message in slips:
-        if _near(value, wrong):
+        if near(value, wrong):
             raise Misconception(message)
-    if not _near(value, right):
+    if not near(value, right):
         raise Misconception(
             f"on a random batch the negative ELBO is {right:.3f} nats, yours {value:.3f}; start from the formula at "
             "the head of section 9"
@@ -83,14 +83,14 @@ def _judge_elbo(value: Tensor, x: Tensor, x_hat: Tensor, mu: Tensor, logvar: Ten
 def exercise_2(diagonal_kl) -> str:
     """KL between two diagonal Gaussians."""
     mu0, logvar0, mu1, logvar1 = (_randn((4, 3), k) for k in range(4))
-    value = _tensor(diagonal_kl(mu0, logvar0, mu1, logvar1))
+    value = as_tensor(diagonal_kl(mu0, logvar0, mu1, logvar1))
     first, second = (Normal(m, (0.5 * v).exp()) for m, v in ((mu0, logvar0), (mu1, logvar1)))
     each = kl_divergence(first, second)  # (4, 3)
     right = each.sum(1)
     if value.shape != (4,):
-        if value.ndim == 0 and (_near(value, right.mean()) or _near(value, right.sum())):
+        if value.ndim == 0 and (near(value, right.mean()) or near(value, right.sum())):
             raise Misconception("one number for all rows; asked is one value for each row, (B,)")
-        if value.shape == (4, 3) and _near(value, each):
+        if value.shape == (4, 3) and near(value, each):
             raise Misconception("one value for each dimension: independent dimensions add up, sum over dim 1")
         raise Misconception(f"the result has shape {tuple(value.shape)}, expected (4,)")
     ratio = (logvar0 - logvar1).exp() + (mu0 - mu1).square() * (-logvar1).exp()
@@ -112,9 +112,9 @@ def exercise_2(diagonal_kl) -> str:
          "exp(logvar) is the variance, not the standard deviation"),
     ]  # fmt: skip
     for wrong, message in slips:
-        if _near(value, wrong):
+        if near(value, wrong):
             raise Misconception(message)
-    if not _near(value, right):
+    if not near(value, right):
         raise Misconception(
             f"for the first row the KL is {right[0]:.3f} nats, yours {value[0]:.3f}; put diagonal matrices into (5.9)"
         )
@@ -127,7 +127,7 @@ def exercise_3(exponential_draw) -> str:
     rate = (0.5 + _rand((7, 400), 0)).requires_grad_()
     uniform = _rand((7, 400), 1)
     result = exponential_draw(rate, uniform)
-    z, lam = _tensor(result), rate.detach()
+    z, lam = as_tensor(result), rate.detach()
     if z.shape != uniform.shape:
         raise Misconception(f"the result has shape {tuple(z.shape)}, expected that of uniform, {tuple(uniform.shape)}")
     up, down = -torch.log1p(-uniform) / lam, -uniform.log() / lam
@@ -143,11 +143,11 @@ def exercise_3(exponential_draw) -> str:
         (-torch.log1p(-uniform), "the rate does not appear: these are draws with rate 1"),
     ]  # fmt: skip
     for wrong, message in slips:
-        if _near(z, wrong):
+        if near(z, wrong):
             raise Misconception(message)
-    if not (_near(z, up) or _near(z, down)):
-        again, other = (_tensor(exponential_draw(rate, u)) for u in (uniform, 1 - uniform))
-        if not _near(again, z) or _near(other, z):
+    if not (near(z, up) or near(z, down)):
+        again, other = (as_tensor(exponential_draw(rate, u)) for u in (uniform, 1 - uniform))
+        if not near(again, z) or near(other, z):
             raise Misconception("`uniform` is not used: the draws must be a function of it, not come from a generator")
         expected = up.flatten()[0]
         raise Misconception(
@@ -157,9 +157,9 @@ def exercise_3(exponential_draw) -> str:
     slope = torch.autograd.grad(result.sum(), rate, allow_unused=True)[0] if _has_graph(result) else None
     if slope is None:
         raise Misconception("the draws are right, but no gradient reaches `rate`: do not detach it or use .sample()")
-    if not _near(slope, -z / lam):
+    if not near(slope, -z / lam):
         raise Misconception("the draws are right, but their gradient by the rate should be −z/λ")
-    if _near(z, down):
+    if near(z, down):
         return "the inverse distribution function; but u = 0 can be drawn and gives infinity, -log1p(-u) does not"
     return "the inverse distribution function moves the randomness out"
 
@@ -196,14 +196,14 @@ def exercise_5(iw_bound) -> str:
     """Logarithm of the mean weight, computed without underflow."""
     log_w = 3 * _randn((8, 5), 0) - torch.tensor([0.0, 100.0, 500.0, 1000.0, 2000.0])
     given = log_w.clone()
-    value = _tensor(iw_bound(given))
+    value = as_tensor(iw_bound(given))
     if not torch.equal(given, log_w):
         raise Misconception("log_w itself has changed: work on a new tensor, not with in-place operations")
     right = torch.logsumexp(log_w, 0) - math.log(8)
     if value.shape != (5,):
         if value.shape == (8,):
             raise Misconception("you averaged over the pictures; the k draws of one picture run along the first axis")
-        if value.ndim == 0 and torch.isfinite(value) and _near(value, right.mean()):
+        if value.ndim == 0 and torch.isfinite(value) and near(value, right.mean()):
             raise Misconception("one number for all pictures; asked is one value for each, (B,)")
         raise Misconception(f"the result has shape {tuple(value.shape)}, expected (5,)")
     if not torch.isfinite(value).all():
@@ -220,9 +220,9 @@ def exercise_5(iw_bound) -> str:
         (torch.logsumexp(log_w, 0) - math.log(5), "you divided by the number of pictures; the mean runs over k draws"),
     ]  # fmt: skip
     for wrong, message in slips:
-        if _near(value, wrong):
+        if near(value, wrong):
             raise Misconception(message)
-    if not _near(value, right):
+    if not near(value, right):
         raise Misconception(f"for the first picture the value is {right[0]:.3f}, yours {value[0]:.3f}; look at (5.7)")
     return "log-mean-exp, and no underflow"
 
@@ -235,7 +235,7 @@ def exercise_6(free_bits) -> str:
     floor = 0.3
     inputs = [mu.clone().requires_grad_(), logvar.clone().requires_grad_()]
     result = free_bits(*inputs, floor)
-    value = _tensor(result)
+    value = as_tensor(result)
     each = 0.5 * (logvar.exp() + mu.square() - 1 - logvar)  # (16, 6)
     right = each.mean(0).clamp(min=floor).sum()
     if value.ndim:
@@ -252,9 +252,9 @@ def exercise_6(free_bits) -> str:
          "instead of the floor. The gradient is the same, but the value is not the one asked for"),
     ]  # fmt: skip
     for wrong, message in slips:
-        if _near(value, wrong):
+        if near(value, wrong):
             raise Misconception(message)
-    if not _near(value, right):
+    if not near(value, right):
         raise Misconception(
             f"on a random batch the term is {right:.3f} nats, yours {value:.3f}; KL of each dimension, mean over the "
             "batch, at least floor, then the sum"
@@ -264,7 +264,7 @@ def exercise_6(free_bits) -> str:
     found = torch.autograd.grad(result, inputs, allow_unused=True)
     counts = each.mean(0) > floor  # the others must feel no pull
     expected = [mu / 16 * counts, 0.5 * (logvar.exp() - 1) / 16 * counts]
-    if any(g is None or not _near(g, e) for g, e in zip(found, expected, strict=True)):
+    if any(g is None or not near(g, e) for g, e in zip(found, expected, strict=True)):
         raise Misconception(
             "the value is right, the gradient is not: a dimension below the floor must feel no pull at all, one above "
             "it the full pull of its KL"
@@ -282,11 +282,3 @@ def _rand(shape: tuple[int, ...], seed: int) -> Tensor:
 
 def _randn(shape: tuple[int, ...], seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).double()
-
-
-def _tensor(value) -> Tensor:
-    return value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
-
-
-def _near(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and torch.allclose(first.double(), second.double(), rtol=1e-4, atol=1e-6)
