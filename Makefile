@@ -39,8 +39,8 @@ test: $(STAMP)  ## run every test: the package, and every notebook cell by cell
 test-unit: $(STAMP)  ## run the tests of the package only
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope tests $(ARGS)
 
-lab: $(STAMP)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+lab: $(STAMP)  ## open JupyterLab on 00_start_here, its kernel ready
+	$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/00_start_here.ipynb $(ARGS)
 
 doctor: $(STAMP)  ## say what this machine has and what is missing
 	$(BIN)/course doctor
