@@ -1,5 +1,7 @@
 """Chapters broken on purpose, in every way, are reported as what they are; what is not done is not called done."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -7,11 +9,13 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import psutil
 import pytest
 import yaml
 from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 from course_utils.tools import execute, read_results, store
 from course_utils.tools import worker as process
@@ -389,3 +393,50 @@ def test_carriage_returns_of_progress_bars_are_resolved():
         {"output_type": "stream", "name": "stderr", "text": text} for text in ("10 %\r50 %", "\r100 %\n", "done\n")
     ]
     assert store.clean_outputs(pieces, 1) == [pieces[0] | {"text": ["100 %\n", "done\n"]}]
+
+
+def few_colours() -> np.ndarray:
+    """Dots between blue and white, in 256 colours and some neighbouring ones, so just more than a palette holds."""
+    shade = np.random.default_rng(0).permutation(64 * 256).reshape(64, 256, 1) % 256
+    picture = shade + (255 - shade) * np.array([0, 114, 178]) / 255
+    picture[:2, :90:10] -= 1
+    return picture
+
+
+def photograph(seed: int = 0) -> np.ndarray:
+    """Smooth colours in every direction: far more than a palette holds."""
+    y, x = np.mgrid[:96, :128]
+    return np.stack([2 * x, 2.6 * y, 255 - x - y], -1) + np.random.default_rng(seed).normal(0, 3, (96, 128, 3))
+
+
+def grey_steps() -> np.ndarray:
+    return np.repeat(np.add.outer(np.arange(64), 2 * np.arange(96))[..., None], 3, axis=-1)
+
+
+def as_png(values: np.ndarray) -> str:
+    """Encode as matplotlib does: with full opacity, 100 dots per inch, and base64 with the kernel's line end."""
+    picture = Image.fromarray(values.clip(0, 255).astype("uint8")).convert("RGBA")
+    picture.save(buffer := io.BytesIO(), "PNG", dpi=(100, 100))
+    return base64.b64encode(buffer.getvalue()).decode() + "\n"
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "most"),
+    [(grey_steps(), "L", 0), (few_colours(), "P", 8), (photograph(), "RGB", 0)],
+    ids=("grey", "few colours", "photograph"),
+)
+def test_figures_are_stored_in_fewer_bytes_and_look_the_same(values, mode, most):
+    text = as_png(values)
+    (kept,) = store.clean_outputs([{"output_type": "display_data", "data": {"image/png": text}}], None)
+    small = kept["data"]["image/png"]
+    old, new = (Image.open(io.BytesIO(base64.b64decode(png))) for png in (text, small))
+    error = np.abs(np.asarray(old.convert("RGB")).astype(int) - np.asarray(new.convert("RGB")))
+    assert len(small) < len(text) and new.mode == mode and error.max() <= most
+    assert new.size == old.size and new.info["dpi"] == pytest.approx((100, 100), abs=0.1)
+    assert store.small_png(small) == small, "storing once more changes nothing"
+
+
+def test_pictures_with_transparent_places_and_broken_ones_stay_as_they_are():
+    Image.new("RGBA", (40, 30), (0, 114, 178, 128)).save(glass := io.BytesIO(), "PNG")
+    for text in (base64.b64encode(glass.getvalue()).decode(), "iVBORw0KGgo=", "no base64"):
+        assert store.small_png(text) == text
