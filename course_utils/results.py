@@ -130,6 +130,86 @@ def keep_series(chapter: str, **arrays) -> None:
     _emit(SERIES_MIME, {"chapter": chapter, "series": kept}, f"kept for the full run: {shapes}")
 
 
+def keep_scoreboard(chapter: str, table: Mapping[str, Mapping[str, object]], course: Path = COURSE_FILE) -> None:
+    """Keep every model's value of every metric, over seeds, as the series ``scoreboard`` of a chapter.
+
+    Parameters
+    ----------
+    chapter
+        The two digits of the chapter.
+    table
+        model → metric → one number for each seed; the names are those under ``scoreboard`` in ``course.yml``, and every
+        model has every metric.
+    course
+        Another course file, for tests.
+
+    Raises
+    ------
+    ValueError
+        If ``course.yml`` announces no scoreboard, a model or metric is missing or unknown, a value is not finite, or
+        the numbers of seeds differ.
+    """
+    models, metrics = announced_scoreboard(chapter, course)
+    _same_names("models", models, table)
+    rows = []
+    for model in models:
+        _same_names(f"metrics of {model!r}", [metric["name"] for metric in metrics], table[model])
+        rows.append([np.atleast_1d(np.asarray(table[model][metric["name"]], dtype=float)) for metric in metrics])
+    seeds = {len(values) for row in rows for values in row}
+    if len(seeds) != 1:
+        raise ValueError(f"every entry of the scoreboard needs equally many seeds, got {sorted(seeds)}")
+    values = np.array(rows)
+    if not np.isfinite(values).all():
+        i, j, _ = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(f"{metrics[j]['name']} of {models[i]!r} is {values[i, j].tolist()}: not finite")
+    keep_series(chapter, scoreboard=values)
+
+
+def announced_scoreboard(chapter: str, course: Path = COURSE_FILE) -> tuple[list[str], list[dict]]:
+    """Return the models and metrics (``name``, ``label``, ``unit``, ``better``) that ``course.yml`` announces.
+
+    Raises
+    ------
+    ValueError
+        If the chapter announces no scoreboard.
+    """
+    for entry in read_course(course):
+        if entry["name"].split("_")[0] == chapter and "scoreboard" in entry:
+            return entry["scoreboard"]["models"], entry["scoreboard"]["metrics"]
+    raise ValueError(f"course.yml announces no scoreboard for chapter {chapter!r}")
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """Every model judged by every metric; ``values`` is (models, metrics, seeds), false if nothing is stored."""
+
+    models: list[str]
+    metrics: list[dict]
+    values: np.ndarray
+
+    def __bool__(self) -> bool:
+        return self.values.size > 0
+
+    def ranks(self) -> np.ndarray:
+        """Return (models, metrics) ranks of the means, 1 for the best; NaN for a metric of which no end is better."""
+        from scipy.stats import rankdata
+
+        signs = np.array([{"high": -1.0, "low": 1.0}.get(metric["better"], np.nan) for metric in self.metrics])
+        return rankdata(signs * self.values.mean(2), axis=0, nan_policy="propagate")
+
+
+def scoreboard(chapter: str = "07", folder: Path = FULL_RESULTS, course: Path = COURSE_FILE) -> Scoreboard:
+    """Read the scoreboard of a stored full run; an empty one, which is false, if there is none."""
+    models, metrics = announced_scoreboard(chapter, course)
+    return Scoreboard(models, metrics, full(chapter, folder).series.get("scoreboard", np.zeros((0, 0, 0))))
+
+
+def _same_names(what: str, expected: list[str], found: Mapping) -> None:
+    if set(expected) != set(found):
+        missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+        raise ValueError(f"{what} are not those of course.yml: missing {missing}, unknown {unknown}")
+
+
 @dataclass(frozen=True)
 class FullRun:
     """Stored results of the full profile of one chapter; false if there are none yet."""

@@ -79,7 +79,7 @@ def test_module_runs_as_the_command_does_and_without_importing_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    for word in ("bench", "data", "doctor", "list", "run", "store"):
+    for word in ("bench", "data", "doctor", "list", "run", "scoreboard", "store"):
         assert f"\n  {word} " in done.stdout
 
 

@@ -7,16 +7,23 @@ import re
 import nbformat
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from course_utils.runtime import ROOT
 from course_utils.tools.cli import main
-from course_utils.tools.table import chapter_table
+from course_utils.tools.table import chapter_table, scoreboard_table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_chapter_table_is_the_present_one():
     assert chapter_table(ROOT / "notebooks") in README, "put the output of `course list --markdown` into the README"
+
+
+def test_scoreboard_is_the_present_one():
+    table = scoreboard_table(ROOT / "notebooks")
+    assert table.startswith("| model |"), table
+    assert table in README, "put the output of `course scoreboard --markdown` into the README"
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
@@ -73,6 +80,52 @@ def test_numbers_have_three_digits_and_no_bare_point(tmp_path, value, words):
     (tmp_path / "full_results").mkdir()
     (tmp_path / "full_results" / "02.json").write_text(json.dumps({"numbers": {"a": value}}))
     assert chapter_table(tmp_path).strip().endswith(f"| a: {words} |")
+
+
+BOARD = {
+    "models": ["a model", "another"],
+    "metrics": [
+        {"name": "nats", "label": "Nats", "unit": "nats", "better": "high"},
+        {"name": "far", "label": "Far", "unit": "", "better": "low"},
+        {"name": "free", "label": "Free", "unit": "", "better": ""},
+    ],
+}
+VALUES = [
+    [[240.1, 244.3, 242.0], [0.0101, 0.0102, 0.0103], [1.0, 1.0, 1.0]],
+    [[-30.0, -36.0, -33.0], [5, 25, 15], [0, 0, 0]],
+]
+
+
+@pytest.fixture
+def board(tmp_path):
+    chapter = {"name": "07_x", "title": "X", "numbers": {}, "scoreboard": BOARD}
+    (tmp_path / "course.yml").write_text(yaml.safe_dump({"chapters": [{"name": "06_y"}, chapter]}))
+    (tmp_path / "full_results").mkdir()
+    return tmp_path
+
+
+def test_scoreboard_has_means_with_spread_in_the_order_announced(board):
+    assert scoreboard_table(board) == "No scoreboard is stored yet.\n"
+    path = board / "full_results" / "07.json"
+    path.write_text(json.dumps({"series": {"scoreboard": VALUES}}))
+    assert scoreboard_table(board).splitlines() == [
+        "| model | Nats (nats) ↑ | Far ↓ | Free |",
+        "| --- | --- | --- | --- |",
+        "| a model | 242 ± 2 | 0.010 ± 0.000 | 1.00 |",
+        "| another | −33 ± 3 | 15 ± 10 | 0 |",
+    ]
+
+
+def test_course_scoreboard_prints_it(board):
+    shown = CliRunner().invoke(main, ["scoreboard", "--source", str(board)])
+    assert shown.exit_code == 0 and shown.output == "No scoreboard is stored yet.\n"
+    (board / "full_results" / "07.json").write_text(json.dumps({"series": {"scoreboard": VALUES}}))
+    markdown = CliRunner().invoke(main, ["scoreboard", "--markdown", "--source", str(board)]).output
+    assert markdown == scoreboard_table(board)
+    lines = CliRunner().invoke(main, ["scoreboard", "--source", str(board)]).output.splitlines()
+    assert (
+        lines[1].split("  ")[0] == "a model" and "|" not in "".join(lines) and len({len(line) for line in lines}) == 1
+    )
 
 
 def test_examples_name_parameters_and_commands_that_exist():

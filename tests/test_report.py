@@ -11,6 +11,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 from test_execute import write_course
 
+from course_utils.results import SERIES_MIME
 from course_utils.tools import report
 
 ENTRY = {
@@ -241,3 +242,15 @@ def test_numbers_stand_in_the_words_units_and_order_of_the_course_file():
     table = report._numbers(ENTRY, announced)
     assert "largest &lt;angle&gt; (degrees)" in table
     assert table.index("largest") < table.index("PSNR") < table.index("free number")
+
+
+def test_a_scoreboard_stands_in_the_section_of_its_chapter():
+    announced = {"models": ["a <model>"], "metrics": [{"name": "n", "label": "Nats", "unit": "nats", "better": "high"}]}
+    data = {SERIES_MIME: {"series": {"scoreboard": [[[1.0, 3.0]]]}}, "text/plain": "kept"}
+    notebook = new_notebook(cells=[new_code_cell("keep()", outputs=[new_output("display_data", data=data)])])
+    html = report._scoreboard(notebook, {"scoreboard": announced})
+    Tags(html)
+    assert "a &lt;model&gt;" in html and "2 ± 1" in html and "Nats (nats) ↑" in html and "2 seeds" in html
+    assert (
+        report._scoreboard(notebook, {}) == "" and report._scoreboard(new_notebook(), {"scoreboard": announced}) == ""
+    )

@@ -7,7 +7,18 @@ import pytest
 import torch
 
 from course_utils import results
-from course_utils.results import FullRun, OutOfBand, bands, from_notebook, full, in_band, keep_series, record
+from course_utils.results import (
+    FullRun,
+    OutOfBand,
+    bands,
+    from_notebook,
+    full,
+    in_band,
+    keep_scoreboard,
+    keep_series,
+    record,
+    scoreboard,
+)
 
 COURSE = """
     chapters:
@@ -152,3 +163,66 @@ def test_a_stored_full_run_is_read_back(tmp_path):
 def test_an_unknown_profile_is_refused_with_the_known_ones(course):
     with pytest.raises(ValueError, match="'ful'.*full.*quick"):
         bands("02", "ful", course)
+
+
+BOARD = """
+    chapters:
+      - name: 07_board
+        profiles: {quick: {}, full: {}}
+        numbers: {}
+        scoreboard:
+          models: [a model, another]
+          metrics:
+            - {name: nats, label: Nats, unit: nats, better: high}
+            - {name: distance, label: Distance, unit: "", better: low}
+            - {name: free, label: Free, unit: "", better: ""}
+"""
+
+
+@pytest.fixture
+def board(tmp_path):
+    path = tmp_path / "board.yml"
+    path.write_text(textwrap.dedent(BOARD))
+    return path
+
+
+def entries(**changes):
+    row = {"nats": [1.0, 3.0], "distance": np.array([5.0, 6.0]), "free": torch.tensor([0.0, 1.0])}
+    return {"a model": row, "another": row | {"nats": [7.0, 7.0], "distance": [5.5, 5.5]}} | changes
+
+
+def test_a_scoreboard_is_kept_stored_and_read_back(board, shown, tmp_path):
+    keep_scoreboard("07", entries(), board)
+    series = shown[0][results.SERIES_MIME]["series"]
+    assert series["scoreboard"][0] == [[1, 3], [5, 6], [0, 1]] and np.shape(series["scoreboard"]) == (2, 3, 2)
+    assert not scoreboard("07", tmp_path, board)
+    stored = {name: {} for name in ("numbers", "parameters", "machine", "versions")} | {"minutes": 1, "series": series}
+    (tmp_path / "07.json").write_text(json.dumps(stored))
+    read = scoreboard("07", tmp_path, board)
+    assert (
+        read and read.models == ["a model", "another"] and [m["name"] for m in read.metrics][:2] == ["nats", "distance"]
+    )
+    np.testing.assert_array_equal(read.values, series["scoreboard"])
+
+
+def test_ranks_follow_what_is_better_and_share_ties(board):
+    models, metrics = results.announced_scoreboard("07", board)
+    values = np.array([[[1, 3], [5, 6], [0, 1]], [[7, 7], [5.5, 5.5], [0, 1]]], dtype=float)
+    ranks = results.Scoreboard(models, metrics, values).ranks()
+    np.testing.assert_array_equal(ranks[:, 0], [2, 1])
+    np.testing.assert_array_equal(ranks[:, 1], [1.5, 1.5])
+    assert np.isnan(ranks[:, 2]).all()
+
+
+def test_a_scoreboard_with_holes_is_refused(board):
+    row = entries()["a model"]
+    with pytest.raises(ValueError, match=r"models .* missing \['another'\], unknown \['new'\]"):
+        keep_scoreboard("07", {"a model": row, "new": row}, board)
+    with pytest.raises(ValueError, match=r"metrics of 'another' .* missing \['free'\]"):
+        keep_scoreboard("07", entries(another={k: v for k, v in row.items() if k != "free"}), board)
+    with pytest.raises(ValueError, match=r"nats of 'another' is \[1.0, nan\]: not finite"):
+        keep_scoreboard("07", entries(another=row | {"nats": [1.0, np.nan]}), board)
+    with pytest.raises(ValueError, match=r"equally many seeds, got \[1, 2\]"):
+        keep_scoreboard("07", entries(another=row | {"nats": 1.0}), board)
+    with pytest.raises(ValueError, match="no scoreboard for chapter '01'"):
+        keep_scoreboard("01", entries(), board)

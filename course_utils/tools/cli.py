@@ -252,6 +252,22 @@ def list_chapters(markdown: bool, source: Path, output: Path) -> None:
         click.echo(f"{entry['name']:<{width}}  {minutes:>8}  {reading:>8}  {state:<24}  {title}")
 
 
+@main.command()
+@click.option("--markdown", is_flag=True, help="Print the table as it stands in the README.")
+@source_option
+def scoreboard(markdown: bool, source: Path) -> None:
+    """Show every model of the course judged by every metric, from the stored full run."""
+    from course_utils.tools.table import scoreboard_table
+
+    table = scoreboard_table(source)
+    if markdown or not table.startswith("|"):
+        return click.echo(table, nl=False)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if "---" not in line]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(f"{row[0]:<{widths[0]}}" if k == 0 else f"{c:>{widths[k]}}" for k, c in enumerate(row)))
+
+
 class Screen:
     """Shows what happens: finished chapters in lines that stay, running ones in lines that are rewritten."""
 
@@ -432,5 +448,22 @@ def bench_fit(rounds: int, images: int | None, network: str, device: str, json_p
 
     try:
         measure.bench_fit(rounds, images, json_path, network=network, device=device)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@bench.command("parzen")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions.")
+@click.option(
+    "--points", type=click.IntRange(min=2), default=10_000, show_default=True, help="Samples, and test points."
+)
+@click.option("--naive-points", type=click.IntRange(min=1), default=200, show_default=True, help="Of the naive form.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write this file.")
+def bench_parzen(rounds: int, points: int, naive_points: int, json_path: Path | None) -> None:
+    """Time Parzen windows on digits, their memory, and a naive form beside them."""
+    from course_utils.tools import bench_parzen as measure
+
+    try:
+        measure.bench_parzen(rounds, points, json_path, naive_points=naive_points)
     except ValueError as error:
         raise click.ClickException(str(error)) from error

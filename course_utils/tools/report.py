@@ -44,7 +44,7 @@ def write(output: Path, source: Path) -> Path:
         The page ``index.html``.
     """
     entries = list(read_results(output).values())
-    announced = {chapter["name"]: chapter.get("numbers") or {} for chapter in read_course(source)}
+    chapters = {chapter["name"]: chapter for chapter in read_course(source)}
     sections = []
     for entry in entries:
         executed = output / f"{entry['name']}.ipynb"
@@ -52,7 +52,7 @@ def write(output: Path, source: Path) -> Path:
         page = executed.with_suffix(".html")
         if notebook and not (page.exists() and page.stat().st_mtime >= executed.stat().st_mtime):
             write_text(page, notebook_page(notebook, f"{entry['name'].split('_')[0]} · {entry['title']}", source))
-        sections.append(_section(entry, notebook, announced.get(entry["name"], {})))
+        sections.append(_section(entry, notebook, chapters.get(entry["name"], {})))
     executed_names = {entry["name"] for entry in entries}
     idle = [chapter["title"] for chapter in read_course(source) if chapter["name"] not in executed_names]
     rest = f"<p class='quiet'>Not executed yet: {escape(', '.join(idle))}.</p>" if idle else ""
@@ -82,7 +82,7 @@ def _summary(entries: list[dict]) -> str:
     return "".join(lines)
 
 
-def _section(entry: dict, notebook: dict | None, announced: dict[str, dict]) -> str:
+def _section(entry: dict, notebook: dict | None, chapter: dict) -> str:
     number, status = entry["name"].split("_")[0], entry["status"]
     mark, good = MARKS.get(status, "▲"), "good" if status == "ok" else "bad"
     page = f"{entry['name']}.html"
@@ -96,7 +96,8 @@ def _section(entry: dict, notebook: dict | None, announced: dict[str, dict]) -> 
         f"<p><span class='status {good}'>{mark} {escape(status)}</span> ",
         f"<span class='quiet'>{escape(' · '.join(facts))}</span></p>",
         f"<p>{escape(entry['message'])}</p>" if entry["message"] else "",
-        _numbers(entry, announced),
+        _numbers(entry, chapter.get("numbers") or {}),
+        _scoreboard(notebook, chapter) if notebook else "",
         _strip(notebook, page) if notebook else "",
         f"<details open><summary>Traceback</summary><pre>{escape(entry['traceback'])}</pre></details>"
         if entry["traceback"]
@@ -132,6 +133,26 @@ def _numbers(entry: dict, announced: dict[str, dict]) -> str:
         )
     head = "<tr><th>number</th><th>value</th><th></th><th>expected</th><th></th></tr>"
     return f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>" if rows else ""
+
+
+def _scoreboard(notebook: dict, chapter: dict) -> str:
+    """Return the scoreboard that an executed chapter kept, as a table; nothing if it announces or kept none."""
+    from course_utils.results import from_notebook
+    from course_utils.tools.table import scoreboard_cells
+
+    values = from_notebook(notebook)[1].get("scoreboard") if "scoreboard" in chapter else None
+    if values is None:
+        return ""
+    head, rows = scoreboard_cells(chapter["scoreboard"], values)
+    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+    for name, *cells in rows:
+        figures = "".join(f"<td class='figure'>{escape(cell)}</td>" for cell in cells)
+        lines.append(f"<tr><th scope='row'>{escape(name)}</th>{figures}</tr>")
+    seeds = len(values[0][0])
+    words = (
+        f"Scoreboard of this run, mean ± standard deviation over {seeds} seeds" if seeds > 1 else "Scoreboard, one seed"
+    )
+    return f"<p>{words}</p><div class='scroll'><table>{''.join(lines)}</table></div>"
 
 
 def _marker(value: float | None, band) -> str:
