@@ -15,7 +15,7 @@ TEST_ENV := env -u MPLBACKEND COURSE_STRICT=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit lab doctor bench check format store full lock clean
+.PHONY: help setup run test test-unit lab doctor bench slides check format store full lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ doctor: $(STAMP)  ## say what this machine has and what is missing
 
 bench: $(STAMP)  ## measure the training loop against its floor and a common loop
 	$(BIN)/course bench fit $(ARGS)
+
+slides: $(STAMP)  ## write every chapter as a lecture into build/slides/index.html (ARGS="02" for one)
+	$(BIN)/course slides $(ARGS)
 
 check: $(STAMP)  ## lint and check the format of code and notebooks
 	$(BIN)/ruff check .

@@ -378,6 +378,42 @@ def store(chapters, cell_timeout, source: Path) -> None:
     sys.exit(0 if all(done) else 1)
 
 
+# ---------------------------------------------------------------- lectures
+
+
+@main.command()
+@click.argument("chapters", nargs=-1)
+@source_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT / "build" / "slides",
+    help="Folder for the slides; it can be copied anywhere as a whole [default: build/slides].",
+)
+@click.option(
+    "--executed",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT / "build" / "run",
+    help="Folder with executed notebooks, whose sliders move on the slides [default: build/run].",
+)
+def slides(chapters, source: Path, output: Path, executed: Path) -> None:
+    """Write lectures (all, or those of CHAPTERS) as reveal slides that need neither kernel nor network.
+
+    Scripts are fetched once from npm into build/vendor. Sliders move where `course run` has executed the chapter;
+    elsewhere a still figure stands for them.
+    """
+    from course_utils.tools import slides, vendor
+
+    entries = choose(chapters, source)
+    try:
+        scripts = vendor.fetch(slides.SCRIPTS)
+        for line in slides.write(entries, source, output, executed, scripts):
+            click.echo(line)
+    except (slides.LectureError, vendor.VendorMissing) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"\nlectures: {output / 'index.html'}")
+
+
 # ---------------------------------------------------------------- data, measurements
 
 

@@ -1,0 +1,442 @@
+"""Lectures: what the metadata of cells may say, what becomes of it, and that every chapter's lecture can be given."""
+
+import base64
+import json
+import re
+import struct
+
+import pytest
+from notebook_files import CHAPTERS, NOTEBOOKS, shown
+
+from course_utils.tools import slides
+from course_utils.tools.slides import LectureError
+
+
+def png(width, height):
+    """The head of a PNG of that size, in base64."""
+    head = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">II", width, height) + b"\0" * 40
+    return base64.b64encode(head).decode()
+
+
+PNG = png(10, 5)
+FIGURE = {"output_type": "display_data", "data": {"image/png": PNG, "text/plain": "<Figure>"}, "metadata": {}}
+VIEW = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+
+
+def cell(identifier, source="text", kind="markdown", slide="slide", outputs=(), shown=None, **lecture):
+    lecture |= {"outputs": shown} if shown else {}
+    metadata = ({"slideshow": {"slide_type": slide}} if slide else {}) | ({"lecture": lecture} if lecture else {})
+    made = {"id": identifier, "cell_type": kind, "metadata": metadata, "source": source}
+    return made | ({"outputs": list(outputs), "execution_count": 1} if kind == "code" else {})
+
+
+def notebook(*cells):
+    return {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def sources(lecture):
+    return ["".join(part["source"]) for part in lecture["cells"]]
+
+
+# ---------------------------------------------------------------- what the metadata may say
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (cell("a1", titel="x"), r"cell a1: lecture has the key 'titel'; the nearest is 'title'"),
+        (cell("a1", slide="slides", title="x"), r"cell a1: slide_type 'slides' is none of slide, subslide"),
+        (cell("a1", title="x", minutes="2"), r"cell a1: lecture.minutes is '2', which is a str"),
+        (cell("a1", title="x", minutes=True), r"lecture.minutes is True"),
+        (cell("a1", title="x", shown="pictures"), r"lecture.outputs 'pictures' is none of figures, text, all, none"),
+        (cell("a1", minutes=2), r"cell a1: a slide needs lecture.title"),
+        (cell("a1", slide="-"), r"cell a1: '-' goes on with a slide, but none has begun"),
+        (cell("a1", "x = 1", "code", title="x", code="2-3"), r"cell a1: lecture.code: '2-3' is no range of lines 1-1"),
+        (cell("a1", "x = 1", "code", title="x", code="all"), r"cell a1: lecture.code: 'all' is no range"),
+        (cell("a1", "x = 1", "code", title="x", twin="zz"), r"cell a1: lecture.twin 'zz' is no cell"),
+        (cell("a1", slide=None), r"no cell has slideshow metadata"),
+    ],
+)
+def test_metadata_that_mean_nothing_are_refused_by_name(wrong, message):
+    with pytest.raises(LectureError, match=re.escape(message.replace(r"\.", "."))):
+        slides.for_reveal(notebook(wrong))
+
+
+def test_lecture_must_be_a_dictionary():
+    wrong = cell("a1")
+    wrong["metadata"]["lecture"] = "two minutes"
+    with pytest.raises(LectureError, match="cell a1: lecture is 'two minutes', not a dictionary"):
+        slides.lecture_of(wrong)
+
+
+def test_slides_collect_cells_time_and_notes():
+    made = slides.slides_of(
+        notebook(
+            cell("a", title="One", minutes=2, notes="say"),
+            cell("left out", slide=None),
+            cell("b", slide="skip", title="never"),
+            cell("c", "more", slide="-"),
+            cell("d", "also say", slide="notes"),
+            cell("e", slide="subslide", title="Two", minutes=1.5, notes="ask"),
+            cell("f", "later", slide="fragment", notes="and wait"),
+        )
+    )
+    assert [(s.title, s.minutes, s.start, s.below) for s in made] == [("One", 2, 0, False), ("Two", 1.5, 2, True)]
+    assert [[c["id"] for c in s.cells] for s in made] == [["a", "c"], ["e", "f"]]
+    assert [s.notes.split() for s in made] == [["say", "also", "say"], ["ask", "and", "wait"]]
+
+
+def test_a_slide_can_come_after_another_one_and_the_clock_follows():
+    made = [cell("a", title="A", minutes=1), cell("b", "more", slide="-"), cell("c", title="C", minutes=2)]
+    made += [cell("d", title="D", minutes=4, after="b"), cell("e", title="E", minutes=8, after="b")]
+    ordered = slides.slides_of(notebook(*made, cell("f", title="F", minutes=1)))
+    assert [(slide.title, slide.start) for slide in ordered] == [("A", 0), ("D", 1), ("E", 5), ("C", 13), ("F", 15)]
+    with pytest.raises(LectureError, match="slide 'D': lecture.after 'zz' is no cell of another slide"):
+        slides.slides_of(notebook(made[0], cell("d", title="D", after="zz")))
+
+
+def test_storing_outputs_keeps_the_lecture():
+    from course_utils.tools.store import with_outputs
+
+    chapter = notebook(cell("a", title="A", minutes=2), cell("b", "1 + 1", "code", slide="-", code="show"))
+    executed = json.loads(json.dumps(chapter))
+    stored = with_outputs(json.loads(json.dumps(chapter)), executed)
+    assert [made["metadata"] for made in stored["cells"]] == [made["metadata"] for made in chapter["cells"]]
+
+
+# ---------------------------------------------------------------- code, time, answers
+
+
+def test_excerpt_takes_ranges_and_says_what_it_leaves_out():
+    source = "def f(x):\n    a = 1\n    b = 2\n    return a"
+    assert slides.excerpt(source, "show") == source
+    assert slides.excerpt(source, "hide") == ""
+    assert slides.excerpt(source, "2-3") == "a = 1\nb = 2"
+    assert slides.excerpt(source, "1, 4") == "def f(x):\n…\n    return a"
+
+
+def test_excerpt_folds_long_lines_and_stays_the_same_program():
+    source = (
+        "    layer = nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, latent))  # (B, 16)\n"
+        "    y = f(a, b)  # short"
+    )
+    lines = slides.excerpt(source, "show").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0] == "# (B, 16)" and lines[-1] == "y = f(a, b)  # short"
+    without = re.sub(r"\s|#.*", "", "\n".join(lines))
+    assert without == re.sub(r"\s|#.*", "", source)
+    compile("\n".join(lines), "excerpt", "exec")
+
+
+def test_excerpt_leaves_a_line_that_it_cannot_break():
+    line = "name = " + "x" * 90
+    assert slides.excerpt(line, "show") == line
+
+
+def test_long_lines_of_output_go_on_below():
+    stream = {"output_type": "stream", "name": "stdout", "text": "word " * 40 + "\nshort\n"}
+    made = cell("a", "x", "code", outputs=[stream], shown="text", title="T")
+    text = slides.for_reveal(notebook(made))["cells"][1]["outputs"][0]["text"]
+    assert max(map(len, text.splitlines())) <= slides.WIDEST and text.split() == ["word"] * 40 + ["short"]
+
+
+def test_a_part_of_a_figure_is_cut_out():
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (200, 100), "white").save(buffer, "PNG")
+    whole = base64.b64encode(buffer.getvalue()).decode()
+    assert slides.png_size(slides.cut(whole, "50 0 100 40")) == (100, 40)
+    figure = {"output_type": "display_data", "data": {"image/png": whole}, "metadata": {}}
+    lecture = slides.for_reveal(notebook(cell("a", "x", "code", outputs=[figure], title="T", crop="0 0 25 100")))
+    assert slides.png_size(lecture["cells"][1]["outputs"][0]["data"]["image/png"]) == (50, 100)
+    for wrong in ("left half", "0 0 50", "60 0 40 100", "0 0 101 100"):
+        with pytest.raises(LectureError, match=re.escape(f"lecture.crop {wrong!r} is not")):
+            slides.edges(wrong)
+
+
+@pytest.mark.parametrize("minutes, text", [(0, "0:00"), (12.5, "12:30"), (59.99, "59:59"), (61, "61:00")])
+def test_clock(minutes, text):
+    assert slides.clock(minutes) == text
+
+
+def test_answers_are_code_and_the_words_below_it():
+    solutions = notebook(
+        cell("t", "# Solutions\n", slide=None),
+        cell("x", "import torch", "code", slide=None),
+        cell("m", "## Exercise 2.1 — one\nWhat to do.", slide=None),
+        cell("c", "def f(x):\n    return x\n\n\ncheck.exercise_1(f)", "code", slide=None),
+        cell("n", "Because.\n\n## Exercise 2.2 — two\nAgain.", slide=None),
+        cell("d", "answer = 3\ncheck.exercise_2(answer)", "code", slide=None),
+    )
+    answers = slides.answers_of(solutions)
+    assert answers["2.1"].endswith(">def f(x):\n    return x</pre>\n\nBecause.")
+    assert answers["2.2"].endswith(">answer = 3</pre>\n")
+
+
+# ---------------------------------------------------------------- the notebook that nbconvert gets
+
+
+def test_text_code_outputs_and_notes_of_a_slide():
+    stream = {"output_type": "stream", "name": "stdout", "text": "one\ntwo\nthree\n"}
+    source = "a = 1\nb = 2\nc = 3"
+    lecture = slides.for_reveal(
+        notebook(
+            cell("a", "a very long text", title="First", text="short", minutes=1, notes="Say it."),
+            cell("b", source, "code", outputs=[stream, FIGURE], title="Second", code="2-3", minutes=2, notes="Ask."),
+            cell("c", source, "code", slide="-", outputs=[stream, FIGURE]),
+        )
+    )
+    texts = sources(lecture)
+    assert texts[0] == "## First" and texts[1] == "short"
+    assert texts[2].startswith("**0:00 of 3:00** · 1 min") and "Say it." in texts[2]
+    assert texts[3] == "## Second" and texts[4] == "b = 2\nc = 3" and texts[5] == ""
+    assert lecture["cells"][5]["metadata"]["transient"] == {"remove_source": True}
+    assert texts[6].startswith("**1:00 of 3:00** · 2 min")
+    (figure,) = lecture["cells"][4]["outputs"]
+    assert figure["data"] == {"image/png": PNG} and figure["metadata"]["image/png"] == {"width": 17, "height": 8}
+
+
+@pytest.mark.parametrize(
+    "what, kinds, text",
+    [
+        ("figures", ["display_data"], None),
+        ("text", ["stream"], "one\ntwo\nthree"),
+        ("text 2-3", ["stream"], "two\nthree"),
+        ("all", ["stream", "display_data"], "one\ntwo\nthree"),
+        ("none", [], None),
+    ],
+)
+def test_chosen_outputs(what, kinds, text):
+    stream = {"output_type": "stream", "name": "stdout", "text": "one\ntwo\nthree\n"}
+    made = cell("a", "x", "code", outputs=[stream, FIGURE], shown=what, title="T", code="show")
+    outputs = slides.for_reveal(notebook(made))["cells"][1]["outputs"]
+    assert [output["output_type"] for output in outputs] == kinds
+    assert text is None or outputs[0]["text"] == text
+
+
+def test_one_figure_stands_beside_text_only_where_it_grows_by_that():
+    def body(width, height):
+        data = {"image/png": png(width, height)}
+        output = {"output_type": "display_data", "data": data, "metadata": {}}
+        return [cell("t", "some words"), cell("f", "", "code", outputs=[output])]
+
+    assert slides._layout(body(500, 500)) == "beside"
+    assert slides._layout(body(1200, 400)) == "below"
+    assert slides._layout([cell("t", "some words")]) == "words"
+
+
+def test_exercises_become_pauses_with_the_expected_answer():
+    text = "## Exercises\n\n### Exercise 2.1 — the loss · difficulty 1/5 · 4 minutes\nWrite it."
+    solutions = notebook(cell("m", "## Exercise 2.1 — x", slide=None), cell("c", "f = 1\ncheck.exercise_1(f)", "code"))
+    chapter = notebook(cell("a", title="A", minutes=1), cell("b", text, title="Exercise 2.1", text="?", minutes=3))
+    texts = sources(slides.for_reveal(chapter, None, solutions))
+    assert "Pause: **3 minutes now** · in the notebook: difficulty 1/5, 4 minutes" in texts
+    assert "**Expected answer:**" in texts[-1] and "f = 1" in texts[-1]
+    assert "not here" in sources(slides.for_reveal(chapter))[-1]
+
+
+# ---------------------------------------------------------------- widgets
+
+
+def executed_with_slider(chapter, identifier):
+    """Return a copy of a chapter as `course run` leaves it: one cell shows a slider over three pictures."""
+    import ipywidgets
+    from ipywidgets.embed import embed_data
+    from matplotlib.figure import Figure
+
+    from course_utils import widgets
+
+    def draw(value):
+        figure = Figure(figsize=(4, 2))
+        figure.subplots().plot([0, value])
+        return figure
+
+    unrelated = ipywidgets.IntSlider()
+    slider = widgets.slider(draw, [1, 2, 3], name="value")
+    data = embed_data(views=[slider, unrelated])
+    copy = json.loads(json.dumps(chapter))
+    copy["metadata"]["widgets"] = {STATE: data["manager_state"]}
+    view = {"model_id": slider.model_id, "version_major": 2, "version_minor": 0}
+    for made in copy["cells"]:
+        if made["id"] == identifier:
+            made["outputs"] = [{"output_type": "display_data", "data": {VIEW: view}, "metadata": {}}]
+    return copy, slider, unrelated
+
+
+def test_widgets_come_from_the_executed_copy_with_the_state_they_need_only():
+    chapter = notebook(
+        cell("a", "slider", "code", title="A", twin="b"), cell("b", "twin", "code", slide=None, outputs=[FIGURE])
+    )
+    still = slides.for_reveal(chapter)
+    assert "widgets" not in still["metadata"]
+    assert still["cells"][1]["outputs"][0]["data"] == {"image/png": PNG}, "the figure of the static twin"
+
+    executed, slider, unrelated = executed_with_slider(chapter, "a")
+    moving = slides.for_reveal(chapter, executed)
+    assert moving["cells"][1]["outputs"][0]["data"][VIEW]["model_id"] == slider.model_id
+    state = moving["metadata"]["widgets"][STATE]["state"]
+    names = sorted(model["model_name"] for model in state.values())
+    assert slider.model_id in state and unrelated.model_id not in state
+    assert names.count("ImageModel") == 3 and names.count("LinkModel") == 2
+
+    executed["cells"][0]["source"] = "another slider"
+    assert "widgets" not in slides.for_reveal(chapter, executed)["metadata"], "a copy of other cells is not taken"
+
+
+# ---------------------------------------------------------------- the page
+
+
+def test_page_loads_nothing_from_elsewhere():
+    chapter = notebook(cell("a", title="A $x$", text=r"$$\frac12 \tag{0.1}$$", minutes=1, notes="Say."))
+    html = slides.page(slides.for_reveal(chapter))
+    assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//|import\s+\w+\s+from\s+'http|url\(['\"]?http", html)
+    assert set(re.findall(r'<script src="([^"?]*)', html)) == {
+        "vendor/reveal/dist/reveal.js",
+        "vendor/reveal/plugin/notes/notes.js",
+        "vendor/mathjax/MathJax.js",
+    }
+    assert r"$$\frac12 \tag{0.1}$$" in html and '<aside class="notes">' in html
+
+
+def test_mathematics_in_notes_is_set_without_a_script():
+    chapter = notebook(cell("a", title="A", text="words", minutes=1, notes="Ask: is $x_1 < 2$? It costs `$5`."))
+    html = slides.page(slides.for_reveal(chapter))
+    notes = re.search(r'<aside class="notes">.*?</aside>', html, re.S)[0]
+    assert "<math" in notes and "<msub>" in notes and "<code>$5</code>" in notes and "$x_1" not in notes
+
+
+@pytest.fixture
+def scripts(tmp_path):
+    """Stand-ins for the npm packages."""
+    folders = {}
+    for package, (_, parts) in slides.SCRIPTS.items():
+        folders[package] = tmp_path / "npm" / package.replace("/", "-")
+        for part in parts:
+            path = folders[package] / part / ("" if "." in part.split("/")[-1] else "inside.js")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("// script")
+    return folders
+
+
+def test_write_makes_pages_an_index_and_copies_the_scripts(tmp_path, scripts):
+    source, output = tmp_path / "notebooks", tmp_path / "slides"
+    source.mkdir()
+    (source / "07_x.ipynb").write_text(json.dumps(notebook(cell("a", title="The <x>", minutes=2, notes="Say."))))
+    lines = slides.write([{"name": "07_x"}], source, output, tmp_path / "run", scripts)
+    assert lines == ["07_x: 1 slides, 2 minutes, 0 exercises as pauses, still figures for sliders"]
+    index = (output / "index.html").read_text()
+    assert "<a href='07_x.html'>07 · The &lt;x&gt;</a>" in index
+    for path in re.findall(r'(?:src|href)="(vendor/[^"?]*)', (output / "07_x.html").read_text()):
+        assert (output / path).exists() or path.endswith(("white.css", "notes.js")), path
+    assert (output / "vendor/reveal/dist/theme/inside.js").exists()
+    assert (output / "vendor/html-manager/dist/embed-amd.js").exists()
+
+
+def test_an_error_names_chapter_and_cell(tmp_path, scripts):
+    (tmp_path / "07_x.ipynb").write_text(json.dumps(notebook(cell("a", titel="x"))))
+    with pytest.raises(LectureError, match="07_x: cell a: lecture has the key 'titel'"):
+        slides.write([{"name": "07_x"}], tmp_path, tmp_path / "out", tmp_path, scripts)
+
+
+def test_the_command_writes_the_lecture_of_a_chapter(tmp_path, scripts, monkeypatch):
+    from click.testing import CliRunner
+
+    from course_utils.tools import cli, vendor
+
+    monkeypatch.setattr(vendor, "fetch", lambda names: {name: scripts[name] for name in names})
+    done = CliRunner().invoke(cli.main, ["slides", "0", "--output", str(tmp_path / "out")])
+    assert done.exit_code == 0 and "00_start_here: " in done.output, done.output
+    assert (tmp_path / "out" / "00_start_here.html").exists()
+
+    def missing(names):
+        raise vendor.VendorMissing("npm was not found")
+
+    monkeypatch.setattr(vendor, "fetch", missing)
+    done = CliRunner().invoke(cli.main, ["slides", "0", "--output", str(tmp_path / "out")])
+    assert done.exit_code == 1 and "npm was not found" in done.output
+
+
+# ---------------------------------------------------------------- the lectures of the chapters
+
+LECTURES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in CHAPTERS}
+every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=shown)
+
+
+def solutions_of(path):
+    return json.loads((NOTEBOOKS / "solutions" / path.name).read_text(encoding="utf-8"))
+
+
+@every_chapter
+def test_a_lecture_lasts_forty_to_sixty_minutes(path):
+    made = slides.slides_of(LECTURES[path.stem])
+    low, high = (15, 30) if path.stem.startswith("00") else (40, 60)  # 00 opens the first lecture, with the set-up
+    assert low <= sum(slide.minutes for slide in made) <= high
+    assert 15 <= len(made) <= 34 and all(0.5 <= slide.minutes <= 5 for slide in made)
+
+
+@every_chapter
+def test_every_slide_has_a_short_title_and_notes(path):
+    made = slides.slides_of(LECTURES[path.stem])
+    for slide in made:
+        assert len(slide.title) <= 70, slide.title
+        assert len(slide.notes.split()) >= 8, slide.title
+    assert len({slide.title for slide in made}) == len(made)
+    assert sum("?" in slide.notes + slide.title for slide in made) >= len(made) / 4, "too few questions to the room"
+
+
+@every_chapter
+def test_every_exercise_is_a_pause(path):
+    text = "\n".join("".join(c["source"]) for c in LECTURES[path.stem]["cells"] if c["cell_type"] == "markdown")
+    exercises = [match[0] for match in slides.EXERCISE.findall(text)]
+    pauses = [slide.exercise[1] for slide in slides.slides_of(LECTURES[path.stem]) if slide.exercise]
+    assert exercises and sorted(pauses) == exercises
+    assert set(slides.answers_of(solutions_of(path))) == set(exercises), "each has an expected answer for the notes"
+
+
+@every_chapter
+def test_code_and_words_can_be_read_from_the_last_row(path):
+    lecture = slides.for_reveal(LECTURES[path.stem])
+    title = ""
+    for part in lecture["cells"]:
+        source = "".join(part["source"])
+        title = source if source.startswith("## ") else title
+        if part["cell_type"] == "code":
+            lines = source.splitlines()
+            assert len(lines) <= 14 and max(map(len, lines), default=0) <= 80, f"{title}\n{source}"
+            for output in part["outputs"]:
+                lines = output.get("text", "").splitlines()
+                assert len(lines) <= 14 and max(map(len, lines), default=0) <= slides.WIDEST, (
+                    f"{title}\n{output['text']}"
+                )
+        elif "slideshow" not in part["metadata"]:
+            words = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|[|*·-]", " ", source, flags=re.S).split()
+            assert len(words) <= 60, f"{title}: {len(words)} words"
+
+
+@every_chapter
+def test_every_slide_shows_something(path):
+    parts = slides.for_reveal(LECTURES[path.stem])["cells"]
+    empty = [
+        title["source"]
+        for title, body in zip(parts, parts[1:], strict=False)
+        if title["metadata"].get("slideshow", {}).get("slide_type") in ("slide", "subslide")
+        and not "".join(body["source"]).strip()
+        and not body.get("outputs")
+    ]
+    assert not empty
+
+
+@every_chapter
+def test_a_slider_on_a_slide_has_a_still_figure(path):
+    cells = {made["id"]: made for made in LECTURES[path.stem]["cells"]}
+    for made in cells.values():
+        kind, lecture = slides.lecture_of(made)
+        placeholder = any("interactive figure" in str(o.get("data", {})) for o in made.get("outputs", []))
+        if kind != "skip" and placeholder and lecture.get("outputs") != "none":
+            assert "twin" in lecture, f"name the cell of the still figure: {made['id']}"
+        if "twin" in lecture:
+            assert any("image/png" in o.get("data", {}) for o in cells[lecture["twin"]]["outputs"])
