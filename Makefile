@@ -7,6 +7,12 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 TORCH_INDEX ?=
 TEST_JOBS ?= 2
 ARGS ?=
+# Which versions setup takes: tested (constraints.txt), oldest (the lower bounds of pyproject.toml), newest.
+# Give the others an environment of their own: make test CONSTRAINTS=oldest VENV=.venv-oldest
+CONSTRAINTS ?= tested
+PINS_tested := -c constraints.txt
+PINS_oldest := -c build/oldest.txt
+PINS_newest :=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.course-installed
@@ -15,7 +21,7 @@ TEST_ENV := env -u MPLBACKEND COURSE_STRICT=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit lab doctor bench slides check format store full lock clean
+.PHONY: help setup run test test-unit lab slides site vendor doctor bench check format store full lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +30,12 @@ setup: $(STAMP)  ## create the environment and install (the other targets do thi
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python ≥ 3.11 with the venv module was found. Install one (Debian: python3-venv) or name it: make PYTHON=/path/to/python"; exit 1; }
+	$(if $(filter tested oldest newest,$(CONSTRAINTS)),,$(error CONSTRAINTS=$(CONSTRAINTS) is none of tested, oldest, newest))
 	@echo "Setting up $(VENV) with $(PYTHON): about 3 GB to download, once."
+	@mkdir -p build && $(PYTHON) -m course_utils.tools.oldest pyproject.toml > build/oldest.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install -c constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
-	$(BIN)/python -m pip install -c constraints.txt -e ".[dev]"
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install $(PINS_$(CONSTRAINTS)) --index-url $(TORCH_INDEX) torch torchvision)
+	$(BIN)/python -m pip install $(PINS_$(CONSTRAINTS)) -e ".[dev,site]"
 	@touch $@
 
 run: $(STAMP)  ## execute the whole course on embedded digits, report in build/run/index.html
@@ -41,6 +49,12 @@ test-unit: $(STAMP)  ## run the tests of the package only
 
 lab: $(STAMP)  ## open JupyterLab on 00_start_here, its kernel ready
 	$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/00_start_here.ipynb $(ARGS)
+
+site: $(STAMP)  ## the chapters as a web site in build/site/, after executing what has changed (ARGS=--stored: nothing)
+	$(BIN)/course site $(ARGS)
+
+vendor: $(STAMP)  ## fetch the scripts that slides and web site load into build/vendor (needs the network once)
+	$(BIN)/course vendor
 
 doctor: $(STAMP)  ## say what this machine has and what is missing
 	$(BIN)/course doctor
@@ -66,7 +80,7 @@ full: $(STAMP)  ## run the full profile and store its numbers (needs MNIST: cour
 	$(BIN)/course run --profile full $(ARGS)
 
 lock: pyproject.toml  ## write constraints.txt anew from the newest versions that install together
-	rm -rf build/lock && $(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install -q -e ".[dev]"
+	rm -rf build/lock && $(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install -q -e ".[dev,site]"
 	{ echo "# The exact versions last tested together. 'make lock' writes this file anew."; \
 	  build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9]*$$//'; } > build/constraints.part
 	mv build/constraints.part constraints.txt && rm -rf build/lock

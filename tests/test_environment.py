@@ -1,7 +1,8 @@
-"""The doors to the course agree: pyproject.toml, environment.yml, constraints.txt, Makefile, .ci/run, README."""
+"""The doors to the course agree: pyproject.toml, environment.yml, constraints.txt, Makefile, CI, README."""
 
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -10,9 +11,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from course_utils.runtime import ROOT
+from course_utils.tools.oldest import oldest
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["site"]]
 CONSTRAINTS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
 
 
@@ -67,3 +70,69 @@ def test_makefile_names_the_way_out_without_python():
     )
     assert answer.returncode != 0
     assert "PYTHON=/path/to/python" in answer.stdout
+
+
+# ------------------------------------------------------------------------------------ oldest and newest versions
+
+
+def dry_run(*arguments: str):
+    """What make would do to set up an environment that is not there."""
+    command = ["make", "-n", "setup", "VENV=build/no-such", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_oldest_versions_are_the_lower_bounds():
+    pins = {Requirement(line).name: Requirement(line).specifier for line in oldest(PROJECT)}
+    assert set(pins) == {Requirement(line).name for line in REQUIREMENTS}
+    for line in REQUIREMENTS:
+        (bound,), (pin,) = Requirement(line).specifier, pins[Requirement(line).name]
+        assert (bound.operator, pin.operator) == (">=", "==") and bound.version == pin.version
+
+
+@pytest.mark.parametrize("line", ["numpy", "numpy<2", "numpy>=1.26,<3"])
+def test_a_requirement_without_a_plain_lower_bound_is_named(line):
+    with pytest.raises(ValueError, match=re.escape(repr(line))):
+        oldest({"dependencies": ["torch>=2.4"], "optional-dependencies": {"dev": [line]}})
+
+
+def test_oldest_versions_are_printed_by_a_bare_python():
+    command = [sys.executable, "-S", "-m", "course_utils.tools.oldest", "pyproject.toml"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.splitlines() == oldest(PROJECT)
+
+
+@pytest.mark.parametrize(
+    ("choice", "pins"), [(None, "-c constraints.txt"), ("oldest", "-c build/oldest.txt"), ("newest", "install  -e")]
+)
+def test_setup_takes_the_versions_asked_for(choice, pins):
+    done = dry_run(*([f"CONSTRAINTS={choice}"] if choice else []))
+    (line,) = [line for line in done.stdout.splitlines() if '-e ".[dev,site]"' in line]
+    assert pins in line and line.count("-c ") == (choice != "newest")
+
+
+def test_setup_refuses_a_choice_that_is_none():
+    done = dry_run("CONSTRAINTS=olddest")
+    assert done.returncode != 0 and "olddest is none of tested, oldest, newest" in done.stderr
+
+
+# ------------------------------------------------------------------------------------ continuous integration
+
+
+def test_the_workflow_calls_make_targets_that_exist_and_runs_weekly():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.M).group(1).split())
+    assert workflow[True]["schedule"]  # YAML reads the key `on` as true
+    called = [step["run"].split() for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert all(words[0] == "make" and words[1] in targets for words in called), called
+    assert {words[1] for words in called} >= {"check", "test", "site"}
+    tested = {entry["constraints"] for entry in workflow["jobs"]["test"]["strategy"]["matrix"]["include"]}
+    assert tested == {"oldest", "tested", "newest"}
+
+
+def test_ci_goes_on_without_browser_and_scripts():
+    lines = [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines() if line[:1] != "#"]
+    assert lines[-1] == "exec make test"
+    (vendor,) = [line for line in lines if "make vendor" in line]
+    assert vendor.startswith("make vendor || echo")
+    subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=True)

@@ -414,6 +414,146 @@ def slides(chapters, source: Path, output: Path, executed: Path) -> None:
     click.echo(f"\nlectures: {output / 'index.html'}")
 
 
+# ---------------------------------------------------------------- web site
+
+
+@main.command("site")
+@click.option("--stored", is_flag=True, help="Take the notebooks as they are stored, without sliders; execute nothing.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Chapters executed at once.")
+@click.option(
+    "--site",
+    "target",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT / "build" / "site",
+    help="Folder for the pages [default: build/site].",
+)
+@source_option
+@output_option
+def make_site(stored, jobs, target: Path, source: Path, output: Path) -> None:
+    """Build the web site: chapters, exercises, glossary, bibliography, the package.
+
+    Stored notebooks hold no sliders, so chapters come from the last quick run; those that have changed since are
+    executed first.
+    """
+    from course_utils.tools import execute, site
+
+    executed = {}
+    if not stored:
+        outcomes = make_plans(read_course(source), source, "quick", {})
+        execute.run(outcomes, source=source, output=output, jobs=jobs, resume=True, screen=Screen())
+        executed = {o.name: output / f"{o.name}.ipynb" for o in outcomes if o.status in (*execute.RAN, "skipped")}
+        failed = [outcome.name for outcome in outcomes if outcome.name not in executed]
+        if failed:
+            raise click.ClickException(f"{', '.join(failed)} failed; mend that, or take what is stored: --stored")
+    try:
+        page = site.build(source, target, executed)
+    except (RuntimeError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    size = sum(path.stat().st_size for path in page.parent.rglob("*") if path.is_file()) / 1e6
+    click.echo(f"{page} · {size:.0f} MB in all")
+
+
+@main.command("vendor")
+def fetch_vendor() -> None:
+    """Fetch the scripts that slides and web site load, once, into build/vendor."""
+    from course_utils.tools import vendor
+
+    try:
+        for name, folder in vendor.fetch().items():
+            click.echo(f"{name:<32} {folder}")
+    except vendor.VendorMissing as error:
+        raise click.ClickException(str(error)) from error
+
+
+@main.command("launch")
+@source_option
+def write_launch(source: Path) -> None:
+    """Write links to Colab and Binder into the chapters, or remove them.
+
+    They are made from the address in [project.urls] of pyproject.toml; while it has none, they are removed.
+    """
+    from course_utils.tools import launch
+
+    repository = launch.address()
+    for entry in read_course(source):
+        changed = launch.write(source / f"{entry['name']}.ipynb", repository)
+        click.echo(f"{entry['name']:<28} {'changed' if changed else 'as it was'}")
+    click.echo(f"address: {repository or 'none yet, so no links'}")
+
+
+# ---------------------------------------------------------------- teaching and learning
+
+
+@main.command()
+@click.argument("chapter")
+@click.option("-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Override a parameter; repeatable.")
+@click.option("--within", type=float, default=5.0, show_default=True, help="Seconds in which a cell should answer.")
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT / "build" / "checkpoints",
+    help="Folder for the kept trainings [default: build/checkpoints].",
+)
+@click.option("--open", "open_lab", is_flag=True, help="Open it in JupyterLab with what was kept; prepare nothing.")
+@source_option
+def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: Path) -> None:
+    """Prepare a live session: train once, keep it, say which cells answer in time.
+
+    The chapter is executed, so that data sets are warm and every training is kept, and then measured as it will run in
+    the lecture. With -p the trainings of a variation that you mean to show are kept as well. Exit code 0 if
+    every cell of the lecture answers in time, 1 if not, 2 if the call was refused.
+    """
+    from course_utils.tools import lecture as live
+
+    (outcome,) = make_plans(choose((chapter,), source), source, "quick", parse_parameters(pairs))
+    notebook = source / f"{outcome.name}.ipynb"
+    if not outcome.fingerprint:
+        raise click.UsageError(f"there is no notebook {notebook}")
+    if open_lab:
+        if not (checkpoints / notebook.name).exists():
+            click.echo(f"not prepared: nothing of {outcome.name} is kept in {checkpoints}, so its cells will train")
+        sys.exit(live.open_lab(notebook, checkpoints))
+    findings = [*_check_packages(), *_check_torch(), *_check_machine(), *_check_kernel()]
+    for level, text in findings:
+        if level != "ok":
+            click.echo(f"{level:<8} {text}")
+    if any(level == "BROKEN" for level, _ in findings):
+        click.echo("not ready: mend what is broken first; `course doctor` says more")
+        sys.exit(1)
+    click.echo("machine: ready")
+    rehearsal = live.prepare(outcome, notebook, checkpoints, screen=Screen())
+    if rehearsal is None:
+        click.echo(f"not ready: {outcome.status} · {outcome.message}")
+        sys.exit(1)
+    click.echo(f"data sets and trainings: ready ({live.size(checkpoints)})")
+    click.echo(live.describe(rehearsal, within))
+    command, environment = live.lab_command(notebook, checkpoints)
+    click.echo(f"open it with: course lecture {chapter} --open, or")
+    click.echo(f"  COURSE_CHECKPOINTS={environment['COURSE_CHECKPOINTS']} {' '.join(command)}")
+    sys.exit(1 if rehearsal.late(within) else 0)
+
+
+@main.command()
+@click.argument("chapters", nargs=-1)
+@click.option(
+    "--notebooks",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=ROOT / "notebooks",
+    help="Folder with your notebooks [default: notebooks].",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def progress(chapters, notebooks: Path, as_json: bool) -> None:
+    """Say which exercises pass, from the outputs saved in your notebooks.
+
+    Nothing is executed, and nothing leaves this machine. CHAPTERS are numbers or names; all if none is named.
+    """
+    from course_utils.tools import learner
+
+    source = notebooks if (notebooks / "course.yml").exists() else ROOT / "notebooks"
+    found = learner.progress(choose(chapters, source), notebooks)
+    click.echo(learner.as_json(found) if as_json else learner.as_table(found))
+
+
 # ---------------------------------------------------------------- data, measurements
 
 
