@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset, TensorDataset
 
+from course_utils import kept
 from course_utils.batches import Batches
 from course_utils.progress import Line
 from course_utils.runtime import pick_device
@@ -60,7 +61,7 @@ class _Report:
             f"{self._label()}epoch {epoch + 1}/{self.epochs} · loss {loss:.4g} · {speed} · {left:.0f} s left"
         )
 
-    def finish(self, history: History) -> None:
+    def finish(self, history: History, loaded: bool = False) -> None:
         if not history:
             return
         row, seconds = history[-1], time.monotonic() - self.line.started
@@ -68,7 +69,9 @@ class _Report:
         numbers = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name not in beside}
         terms = [f"{name} {value:.4g}" for name, value in numbers.items()]
         speed = f"{row['images_per_second']:,.0f} images/s"
-        words = " · ".join([f"epoch {row['epoch']}/{self.epochs}", *terms, speed, f"{seconds:.0f} s"])
+        ending = [f"loaded: trained before in {sum(r['seconds'] for r in history):.0f} s"]
+        ending = ending if loaded else [speed, f"{seconds:.0f} s"]
+        words = " · ".join([f"epoch {row['epoch']}/{self.epochs}", *terms, *ending])
         self.line.finish(self._label() + words)
 
     def _label(self) -> str:
@@ -166,7 +169,13 @@ def fit(
     settings |= {"cosine_epochs": epochs if cosine else 0, "players": _rates(players)}
     folder = None if checkpoint is None else Path(checkpoint)
     history = _start(folder, resume, model, players, settings)
-    report, kept = _Report(Line(bool(progress)), progress, epochs), _snapshot(model)
+    report, last = _Report(Line(bool(progress)), progress, epochs), _snapshot(model)
+    options = settings | {"epochs": epochs, "lr": lr, "device": device, "compile": compile, "labels": with_labels}
+    place = kept.folder() if folder is None else None
+    training = _Kept(place, model, (objective, optimizer, on_epoch_end), (train, valid), options)
+    if training.load(history):
+        report.finish(history, loaded=True)
+        return history
     try:
         for epoch in range(len(history), epochs):
             row = {"epoch": epoch + 1, **_train(model, players, batches, epoch, bf16, report)}
@@ -174,17 +183,20 @@ def fit(
                 means = _evaluate(model, players, held_out, bf16, seed, f"the validation of epoch {epoch + 1}")
                 row |= {f"valid_{name}": mean for name, mean in means.items()}
             history.append(row)
-            kept = _snapshot(model)
+            last = _snapshot(model)
+            training.remember(last)
             if on_epoch_end is not None:
                 on_epoch_end(model, history)
             if folder is not None:
                 _save(folder, model, players, history, settings)
     except KeyboardInterrupt:
-        model.load_state_dict(kept)
+        model.load_state_dict(last)
         print(f"stopped by hand: kept the weights after epoch {len(history)} of {epochs}")
     except TrainingDiverged:
-        model.load_state_dict(kept)
+        model.load_state_dict(last)
         raise
+    if len(history) == epochs:  # else it was stopped by hand
+        training.keep(history)
     report.finish(history)
     return history
 
@@ -257,17 +269,7 @@ def save_checkpoint(path: str | Path, model: nn.Module, **extra) -> None:
     OSError
         If the file cannot be written; an older one is still whole then.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            torch.save({"model": model.state_dict(), **_plain(extra)}, file)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:  # Ctrl-C as well: leave nothing half-written behind
-            file.close()
-            os.unlink(file.name)
-            raise
+    kept.write(Path(path), {"model": model.state_dict(), **_plain(extra)})
 
 
 def load_checkpoint(path: str | Path, model: nn.Module | None = None) -> dict:
@@ -470,6 +472,75 @@ def _own_randomness(seed: int) -> Iterator[None]:
             torch.mps.set_rng_state(mps)
 
 
+class _Kept:
+    """A training that a folder may hold: loaded if it was finished before, else kept at its end; see ``kept``.
+
+    Nothing is done without a folder. What is loaded is what training would have given, to the
+    last bit: weights, gradients, history, random state, and ``on_epoch_end`` called with the weights of each epoch.
+    """
+
+    def __init__(self, folder: Path | None, model: nn.Module, functions: tuple, data: tuple, options: dict):
+        self.path, self.model, self.hook, self.epochs = None, model, functions[2], []
+        self.changing = functions[:2]  # what training must leave as it was, for nobody would change it on loading
+        if folder is None:
+            return
+        everything = (model, *functions, *data, options, kept.randomness(), kept.surroundings())
+        try:
+            if any(isinstance(part, Dataset) and not isinstance(part, TensorDataset) for part in data):
+                raise kept.Unkeepable("a Dataset, which may read files")
+            self.path = folder / f"{kept.fingerprint(*everything)}.pt"
+            self.before = self._beside()
+        except kept.Unkeepable as reason:
+            self._refuse(f"it depends on {reason}")
+
+    def _beside(self) -> tuple[str, str]:
+        """Return a name of what loading does not restore: values of the objective and the model, NumPy's dice."""
+        values = kept.fingerprint(self.model, self.changing, ignoring_weights_of=self.model)
+        return values, kept.other_randomness()
+
+    def _refuse(self, reason: str) -> None:
+        self.path = None
+        kept.refuse(f"a training of {type(self.model).__name__} is not kept: {reason}")
+
+    def remember(self, weights: dict[str, Tensor]) -> None:
+        if self.path is not None and self.hook is not None:
+            self.epochs.append({"weights": weights, **kept.randomness()})
+
+    def keep(self, history: History) -> None:
+        if self.path is None:
+            return
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        try:
+            if self._beside() != self.before:
+                return self._refuse("training changes more than weights: a value that the objective or model holds")
+            extra = {"history": history, "epochs": self.epochs, "gradients": gradients, **kept.randomness()}
+            save_checkpoint(self.path, self.model, **extra)
+        except (kept.Unkeepable, OSError) as reason:
+            self._refuse(str(reason))
+
+    def load(self, history: History) -> bool:
+        """Put the finished training into model and history; tell whether there was one."""
+        try:
+            state = load_checkpoint(self.path) if self.path is not None else None
+        except (FileNotFoundError, ValueError):  # none, or damaged: train, and write it anew
+            return False
+        if state is None:
+            return False
+        self.model.train()
+        rows = state["history"]
+        for row, epoch in zip(rows, state["epochs"] if self.hook else [None] * len(rows), strict=True):
+            history.append(row)
+            if self.hook is not None:
+                self.model.load_state_dict(epoch["weights"])
+                kept.set_randomness(epoch)
+                self.hook(self.model, history)
+        _put(state["model"], self.model, self.path)
+        for name, p in self.model.named_parameters():
+            p.grad = state["gradients"][name].to(p.device) if name in state["gradients"] else None
+        kept.set_randomness(state)
+        return True
+
+
 def _snapshot(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
@@ -480,8 +551,7 @@ def _save(folder: Path, model, players, history: History, settings: dict) -> Non
         "schedules": [p.schedule.state_dict() if p.schedule else {} for p in players],
         "history": history,
         "settings": settings,
-        "cpu_randomness": torch.get_rng_state(),
-        "cuda_randomness": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **kept.randomness(),
     }
     save_checkpoint(folder / "last.pt", model, **extra)
     measure = "valid_loss" if "valid_loss" in history[-1] else "loss"
@@ -512,7 +582,5 @@ def _start(folder: Path | None, resume: bool, model, players, settings: dict) ->
         player.optimizer.load_state_dict(steps)
         if player.schedule is not None:
             player.schedule.load_state_dict(schedule)
-    torch.set_rng_state(state["cpu_randomness"])
-    if torch.cuda.is_available() and state["cuda_randomness"]:
-        torch.cuda.set_rng_state_all(state["cuda_randomness"])
+    kept.set_randomness(state)
     return state["history"]

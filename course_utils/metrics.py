@@ -16,6 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from course_utils import kept
+
 
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
     """Squared error of every image, summed over its pixels.
@@ -164,6 +166,7 @@ def principal_angles(first: Tensor, second: Tensor) -> np.ndarray:
     return np.rad2deg(subspace_angles(*(np.asarray(m.detach().cpu(), dtype=np.float64) for m in (first, second))))
 
 
+@kept.result
 def two_nn_dimension(points: Tensor, *, discard: float = 0.1) -> float:
     """Intrinsic dimension from the ratio of the distances to the two nearest neighbours.
 
@@ -244,6 +247,7 @@ def draw_per_class(labels: Tensor, per_class: int, seed: int) -> Tensor:
     return torch.cat(drawn)
 
 
+@kept.result
 def probe_accuracy(
     train_codes: Tensor,
     train_labels: Tensor,
@@ -303,6 +307,7 @@ def probe_accuracy(
 # ------------------------------------------------------------------------- a set of samples against another
 
 
+@kept.result
 def parzen_log_likelihood(samples: Tensor, test: Tensor, bandwidth: float, *, chunk: int = 500) -> Tensor:
     """Log-density of test points under a Gaussian window on every sample.
 
@@ -339,6 +344,7 @@ def parzen_log_likelihood(samples: Tensor, test: Tensor, bandwidth: float, *, ch
     return _parzen(samples, test, [bandwidth], chunk)[0]
 
 
+@kept.result
 def select_bandwidth(
     samples: Tensor, valid: Tensor, bandwidths: Sequence[float] | None = None, *, chunk: int = 500
 ) -> tuple[float, np.ndarray]:
@@ -427,6 +433,7 @@ def mmd(x: Tensor, y: Tensor, *, widths: Sequence[float] | None = None) -> float
     return float(_unbiased(kernel, torch.arange(len(kernel)) < len(x)))
 
 
+@kept.result
 def mmd_test(
     x: Tensor, y: Tensor, *, permutations: int = 500, seed: int = 0, widths: Sequence[float] | None = None
 ) -> tuple[float, float]:
@@ -522,6 +529,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     return float(distance.clamp_min(0))
 
 
+@kept.result
 def precision_recall(real: Tensor, generated: Tensor, *, k: int = 3, chunk: int = 1000) -> tuple[float, float]:
     """Share of generated points inside the real set, and of real points inside the generated set.
 
@@ -565,6 +573,7 @@ def _inside(members: Tensor, points: Tensor, k: int, chunk: int) -> float:
     return float(torch.cat(found).double().mean())
 
 
+@kept.result
 def classifier_two_sample(x: Tensor, y: Tensor, *, classifier=None, seed: int = 0) -> tuple[float, float]:
     """Test whether a classifier, trained on half of the points, can tell the other halves of two samples apart.
 

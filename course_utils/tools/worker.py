@@ -30,15 +30,15 @@ def work(task: dict, say) -> None:
     task
         ``source``, ``target``, ``cwd``: absolute paths; ``parameters``; ``cell_seconds``: limit per cell.
     say
-        Called with keywords: ``cell`` and ``of`` before each code cell; ``status``, ``message``,
-        ``traceback`` at the end.
+        Called with keywords: ``cell`` and ``of`` before each code cell, ``cpu``, the seconds of processor time that
+        the kernel has used until then; ``status``, ``message``, ``traceback`` at the end.
     """
     seen = {"cell": 0, "of": _count_cells(Path(task["source"])) + bool(task["parameters"])}
 
     def on_cell_start(cell, cell_index):
         if cell["cell_type"] == "code" and cell["source"].strip():
             seen["cell"] += 1
-            say(**seen)
+            say(**seen, cpu=_kernel_seconds())
 
     for attempt in (1, 2):
         try:
@@ -47,6 +47,17 @@ def work(task: dict, say) -> None:
         except Exception as error:  # ports collide now and then while kernels start: once more, then give up
             if seen["cell"] or attempt == 2:
                 return say(**_what_happened(error, f"cell {seen['cell']} of {seen['of']}", task["cell_seconds"]))
+
+
+def _kernel_seconds() -> float:
+    """Return the processor time, in seconds, that the kernel of this process has used."""
+    import psutil
+
+    total = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += sum(process.cpu_times()[:2])  # of the user and of the system
+    return total
 
 
 def _what_happened(error: Exception, cell: str, cell_seconds: float) -> dict[str, str]:
@@ -91,16 +102,26 @@ def _count_cells(notebook: Path) -> int:
 
 
 class Worker:
-    """The running process of one chapter, seen from outside: ``cell`` of ``of``, and at the end ``result``."""
+    """The running process of one chapter, seen from outside: ``cell`` of ``of``, and at the end ``result``.
+
+    ``cpu`` holds the kernel's processor time at the start of each cell that has begun, in seconds.
+    """
 
     def __init__(
-        self, outcome: Outcome, source: Path, target: Path, *, jobs: int = 1, cell_seconds: float | None = None
+        self,
+        outcome: Outcome,
+        source: Path,
+        target: Path,
+        *,
+        jobs: int = 1,
+        cell_seconds: float | None = None,
+        environment: dict[str, str] | None = None,
     ):
         self.outcome, self.target, self.log = outcome, target, target.with_suffix(".log")
         cell_seconds = cell_seconds or max(300.0, 600 * outcome.stated_minutes)
         self.limit, self.started = 2 * cell_seconds, time.monotonic()
         self.deadline = self.started + self.limit + 300  # until the first cell; from then on the limit counts
-        self.cell, self.of, self.result = 0, 0, None
+        self.cell, self.of, self.result, self.cpu = 0, 0, None, []
         target.parent.mkdir(parents=True, exist_ok=True)
         for stale in (target, target.with_suffix(".html")):
             stale.unlink(missing_ok=True)
@@ -108,8 +129,9 @@ class Worker:
         task |= {"parameters": outcome.parameters, "cell_seconds": cell_seconds}
         command = [sys.executable, "-m", "course_utils.tools.worker", json.dumps(task)]
         with open(self.log, "wb") as log:
+            surroundings = _environment(jobs) | (environment or {})
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, env=_environment(jobs), cwd=ROOT, start_new_session=True
+                command, stdout=subprocess.PIPE, stderr=log, env=surroundings, cwd=ROOT, start_new_session=True
             )
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()
@@ -121,6 +143,7 @@ class Worker:
                 self.deadline = time.monotonic() + self.limit
             if "cell" in event:
                 self.cell, self.of = event["cell"], event["of"]
+                self.cpu.append(event["cpu"])
             else:
                 self.result = event
 
