@@ -40,6 +40,9 @@ class Batches:
         Yield (x, y) instead of x.
     resident
         Keep the data on the device. ``None`` decides by the free memory.
+    channels_last
+        Deliver pictures (B, C, H, W) with the C values of a pixel side by side in memory; shape and values
+        are the same. Anything else than four dimensions passes unchanged.
 
     Raises
     ------
@@ -47,11 +50,22 @@ class Batches:
         For an empty data set, a batch size below 1, or labels that are not there.
     """
 
-    def __init__(self, data, batch_size=128, *, shuffle=True, seed=0, device=None, with_labels=False, resident=None):
+    def __init__(
+        self,
+        data,
+        batch_size=128,
+        *,
+        shuffle=True,
+        seed=0,
+        device=None,
+        with_labels=False,
+        resident=None,
+        channels_last=False,
+    ):
         if batch_size < 1:
             raise ValueError(f"batch_size = {batch_size}; a batch holds at least one image")
         self.device, self.batch_size, self.shuffle = pick_device(device), int(batch_size), shuffle
-        self.seed, self.with_labels = seed, with_labels
+        self.seed, self.with_labels, self.channels_last = seed, with_labels, channels_last
         self.images, self.labels, self.dataset = _unpack(data, with_labels)
         self.size = len(self.dataset) if self.dataset is not None else len(self.images)
         if self.size == 0:
@@ -83,7 +97,7 @@ class Batches:
             images = images[order]  # one gather for the whole epoch
             labels = labels[order] if self.with_labels else None
         for start in range(0, self.size, self.batch_size):
-            x = as_float(images[start : start + self.batch_size])
+            x = self._laid_out(as_float(images[start : start + self.batch_size]))
             yield (x, labels[start : start + self.batch_size]) if self.with_labels else x
 
     __iter__ = epoch
@@ -105,8 +119,11 @@ class Batches:
             item = item if isinstance(item, (list, tuple)) else [item]
             if self.with_labels and len(item) < 2:
                 raise ValueError("with_labels=True, but the items of this Dataset have no labels; give pairs")
-            x = as_float(item[0].to(self.device, non_blocking=True))
+            x = self._laid_out(as_float(item[0].to(self.device, non_blocking=True)))
             yield (x, item[1].to(self.device, non_blocking=True)) if self.with_labels else x
+
+    def _laid_out(self, x: torch.Tensor) -> torch.Tensor:
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last and x.ndim == 4 else x
 
 
 def as_float(images: torch.Tensor) -> torch.Tensor:

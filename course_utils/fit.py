@@ -92,6 +92,7 @@ def fit(
     seed: int = 0,
     device: str | torch.device | None = None,
     bf16: bool = False,
+    channels_last: bool = False,
     compile: bool = False,
     with_labels: bool = False,
     checkpoint: str | Path | None = None,
@@ -122,6 +123,10 @@ def fit(
         Where to compute; ``None`` lets ``runtime.pick_device`` choose.
     bf16
         Compute the forward pass under bfloat16 autocast.
+    channels_last
+        Keep pictures, and the weights of convolutions, with the channels of a pixel side by side in memory
+        (``torch.channels_last``): convolutions then save rearranging, above all with ``bf16``. The numbers change by
+        rounding only. The objective must flatten with ``flatten`` or ``reshape``; ``view`` refuses this layout.
     compile
         Let ``torch.compile`` translate the objective, on a CUDA device with its graphs recorded and replayed
         (``mode="reduce-overhead"``). The first batch then takes half a minute or more. All full batches have one
@@ -159,14 +164,15 @@ def fit(
     if epochs < 1:
         raise ValueError(f"epochs = {epochs}; train for at least one")
     device = pick_device(device)
-    model.to(device)
-    batches = Batches(train, batch_size, seed=seed, device=device, with_labels=with_labels)
-    held_out = None if valid is None else Batches(valid, 500, shuffle=False, device=device, with_labels=with_labels)
+    model.to(device, memory_format=torch.channels_last if channels_last else torch.preserve_format)
+    form = {"device": device, "with_labels": with_labels, "channels_last": channels_last}
+    batches = Batches(train, batch_size, seed=seed, **form)
+    held_out = None if valid is None else Batches(valid, 500, shuffle=False, **form)
     players = _players(model, objective, lr, optimizer, epochs * len(batches) if cosine else 0)
     for player in players if compile else ():
         player.compiled = _compiled(player.objective, device)
     settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16}
-    settings |= {"cosine_epochs": epochs if cosine else 0, "players": _rates(players)}
+    settings |= {"cosine_epochs": epochs if cosine else 0, "channels_last": channels_last, "players": _rates(players)}
     folder = None if checkpoint is None else Path(checkpoint)
     history = _start(folder, resume, model, players, settings)
     report, last = _Report(Line(bool(progress)), progress, epochs), _snapshot(model)
@@ -574,6 +580,7 @@ def _start(folder: Path | None, resume: bool, model, players, settings: dict) ->
     then = state.get("settings")
     if then is None:
         raise ValueError(f"{last} holds weights, but no run of fit to go on with")
+    then = {"channels_last": False} | then  # checkpoints from before there was this setting
     differing = {k: (then.get(k), now) for k, now in settings.items() if then.get(k) != now}
     if differing:
         raise ValueError(f"{last} was made with other settings (then, now): {differing}; use these, or another folder")

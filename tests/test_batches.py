@@ -68,6 +68,17 @@ def test_the_loader_gives_the_same_batches_as_resident_data(digits, with_labels)
             torch.testing.assert_close(ours, other, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("resident", [True, False])
+def test_channels_last_changes_the_layout_and_nothing_else(resident):
+    pixels = torch.arange(6 * 3 * 4 * 5, dtype=torch.uint8).view(6, 3, 4, 5)
+    options = {"batch_size": 4, "seed": 3, "resident": resident}
+    for x, plain in zip(Batches(pixels, channels_last=True, **options), Batches(pixels, **options), strict=True):
+        assert torch.equal(x, plain) and plain.is_contiguous()
+        assert x.stride() == (3 * 4 * 5, 1, 5 * 3, 3)  # the three colours of a pixel side by side
+    flat = next(iter(Batches(pixels.flatten(1), channels_last=True, **options)))
+    assert flat.shape == (4, 60) and flat.is_contiguous()
+
+
 def test_labels_stay_with_their_images(digits):
     for x, y in Batches(digits.train, 7, with_labels=True):
         assert torch.equal(x[:, 0, ::2].mean(-1).argmax(1), y)  # class k has a bright row 2k

@@ -1,5 +1,6 @@
 import json
 import os
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from course_utils.tools import bench
 def result(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     threads = torch.get_num_threads()
-    found = bench.bench_fit(rounds=1, images=300, json_path=folder / "deep" / "fit.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "_in_own_process", bench._timed)  # to save seconds
+        found = bench.bench_fit(rounds=1, images=300, json_path=folder / "deep" / "fit.json")
     assert torch.get_num_threads() == threads
     return found, folder / "deep" / "fit.json"
 
@@ -59,18 +62,23 @@ def test_targets_are_judged_by_the_medians(values, met, device):
 
 @pytest.fixture
 def crops(monkeypatch):
+    monkeypatch.setattr(bench, "_in_own_process", bench._timed)
     pixels = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8)
     monkeypatch.setattr(bench, "_crops", lambda count: (pixels[:count], f"noise, {count} images"))
 
 
 def test_the_convolutional_bench_compares_bf16_in_time_and_quality(crops, capsys):
     found = bench.bench_fit(rounds=1, images=200, network="conv")
-    assert set(found["loops"]) == {"floor", "fit", "fit_bf16"} and set(found["psnr"]) == {"fit", "fit_bf16"}
+    through_fit = {"fit", "fit_bf16", "fit_bf16_last"}
+    assert set(found["loops"]) == {"floor", *through_fit} and set(found["psnr"]) == through_fit
     loss = found["targets"]["bf16_psnr_loss_db"]["value"]
-    assert loss == found["psnr"]["fit"] - found["psnr"]["fit_bf16"] and abs(loss) < 1
+    assert loss == found["psnr"]["fit"] - found["psnr"]["fit_bf16_last"] and abs(loss) < 1
     seconds = {name: spreads["cpu"]["all"][0] for name, spreads in found["loops"].items()}
-    assert found["ratios"]["bf16_over_fit"]["cpu"]["median"] == seconds["fit_bf16"] / seconds["fit"]
-    assert "PSNR after five epochs, fit_bf16" in capsys.readouterr().out
+    for name in ("fit_bf16", "fit_bf16_last"):
+        assert found["ratios"][f"{name}_over_fit"]["cpu"]["median"] == seconds[name] / seconds["fit"]
+    words = capsys.readouterr().out
+    assert "PSNR after five epochs, fit_bf16_last" in words
+    assert [line.split()[-1] for line in words.splitlines() if "bf16 alone" in line] == ["bound"]  # and no verdict
 
 
 def test_the_convolutional_network_keeps_the_size_and_has_a_small_code():
@@ -95,14 +103,32 @@ def test_an_unknown_network_is_refused():
         bench.bench_fit(network="transformer")
 
 
-def test_rounds_start_with_another_loop_each_time(capsys, monkeypatch):
-    monkeypatch.setattr(bench.gc, "collect", lambda: None)
+def test_rounds_start_with_another_loop_each_time(capsys):
     ran = []
-    loops = {name: lambda pixels, name=name: ran.append(name) for name in ("a", "b", "c")}
-    times = bench._interleaved(loops, None, 3)
+
+    def once(loop, pixels, device):
+        ran.append(loop)
+        return {"cpu": float(len(ran)), "wall": 2.0 * len(ran)}
+
+    times = bench._interleaved({name: name for name in ("a", "b", "c")}, None, 3, once=once)
     assert ran == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
-    assert all(len(seconds["cpu"]) == len(seconds["wall"]) == 3 for seconds in times.values())
+    assert times["a"] == {"cpu": [1, 6, 8], "wall": [2, 12, 16]} and times["c"]["cpu"] == [3, 5, 7]
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def _note_process(path, pixels):
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{os.getpid()} {len(pixels)} {torch.get_num_threads()}\n")
+
+
+def test_each_loop_is_timed_in_a_process_of_its_own_after_a_trial(tmp_path):
+    pixels, note = torch.zeros(600, 1, 2, 2, dtype=torch.uint8), tmp_path / "processes"
+    measured = [bench._in_own_process(partial(_note_process, note), pixels, "cpu") for _ in range(2)]
+    rows = [line.split() for line in note.read_text(encoding="utf-8").splitlines()]
+    assert [row[1:] for row in rows] == [["256", "1"], ["600", "1"]] * 2
+    own, other = rows[0][0], rows[2][0]
+    assert len({own, other, str(os.getpid())}) == 3 and rows[1][0] == own
+    assert all(set(m) == {"cpu", "wall", "peak_memory_mb"} and 20 < m["peak_memory_mb"] < 20_000 for m in measured)
 
 
 def test_all_three_loops_train_the_same_network(monkeypatch):

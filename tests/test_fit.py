@@ -217,6 +217,40 @@ def test_bf16_computes_nearly_the_same_and_leaves_float32_weights(digits):
     assert second[-1]["valid_loss"] == pytest.approx(first[-1]["valid_loss"], rel=0.02)
 
 
+def make_conv() -> nn.Sequential:
+    torch.manual_seed(0)
+    down, up = nn.Conv2d(3, 6, 4, stride=2, padding=1), nn.ConvTranspose2d(6, 3, 4, stride=2, padding=1)
+    return nn.Sequential(down, nn.ReLU(), up)
+
+
+def squared_error(model, x):
+    return {"loss": (x - model(x)).square().flatten(1).sum(1).mean()}
+
+
+def test_channels_last_trains_alike_with_pictures_and_weights_in_that_layout():
+    crops, layouts = torch.randint(0, 256, (60, 3, 8, 8), dtype=torch.uint8), set()
+
+    def watched(model, x):
+        layouts.update(part.is_contiguous(memory_format=torch.channels_last) for part in (x, model[0](x)))
+        return squared_error(model, x)
+
+    plain, last = make_conv(), make_conv()
+    first = run(plain, squared_error, crops, valid=crops[:20], epochs=3)
+    second = run(last, watched, crops, valid=crops[:20], epochs=3, channels_last=True)
+    assert layouts == {True} and last[0].weight.stride() == (48, 1, 12, 3)
+    assert second[-1]["loss"] == pytest.approx(first[-1]["loss"], rel=1e-4)
+    assert second[-1]["valid_loss"] == pytest.approx(first[-1]["valid_loss"], rel=1e-4)
+
+
+def test_a_checkpoint_without_the_setting_channels_last_was_made_without_it(digits, tmp_path):
+    run(make_vae(), negative_elbo, digits.train, epochs=1, checkpoint=tmp_path)
+    state = load_checkpoint(tmp_path / "last.pt", make_vae())
+    del state["settings"]["channels_last"]
+    torch.save(state, tmp_path / "last.pt")
+    history = run(make_vae(), negative_elbo, digits.train, epochs=2, checkpoint=tmp_path, resume=True)
+    assert len(history) == 2
+
+
 def test_terms_are_fetched_once_per_epoch(digits, monkeypatch):
     """No batch waits for the device: nothing turns a tensor into a number while the objective runs."""
     fetched = []
@@ -476,6 +510,7 @@ def test_another_run_in_the_folder_is_not_overwritten(digits, tmp_path):
         ({"cosine": True}, r"'cosine_epochs': \(0, 2\)"),
         ({"lr": 1e-3}, r"0.01.*0.001"),
         ({"bf16": True}, r"'bf16': \(False, True\)"),
+        ({"channels_last": True}, r"'channels_last': \(False, True\)"),
     ],
 )
 def test_other_settings_are_refused_and_the_model_is_not_touched(digits, tmp_path, change, message):

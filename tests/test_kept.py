@@ -144,6 +144,7 @@ CHANGES = {
     "batch size": lambda d: {"batch_size": 15},
     "cosine": lambda d: {"cosine": True},
     "bf16": lambda d: {"bf16": True},
+    "layout": lambda d: {"channels_last": True},
     "optimizer": lambda d: {"optimizer": lambda p: torch.optim.SGD(p, lr=1e-2)},
     "validation": lambda d: {"valid": d.valid},
     "validation data": lambda d: {"valid": d.valid[:10]},
