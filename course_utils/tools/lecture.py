@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,13 +92,7 @@ def _execute(outcome: Outcome, notebook: Path, folder: Path, screen) -> Worker:
     from course_utils.kept import VARIABLE
 
     worker = Worker(outcome, notebook.resolve(), folder / notebook.name, environment={VARIABLE: str(folder.resolve())})
-    try:
-        while not worker.ended():
-            screen.refresh([worker], [])
-            time.sleep(0.1)
-    finally:
-        worker.kill()
-    worker.close()
+    worker.watch(screen)
     screen.line(f"{outcome.name}: executed in {worker.seconds():.0f} s ({outcome.status})")
     return worker
 

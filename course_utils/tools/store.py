@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import tempfile
-import time
 from pathlib import Path
 
 from course_utils.tools import write_text
@@ -31,13 +30,7 @@ def store(outcome: Outcome, notebook: Path, *, cell_seconds: float | None = None
     folder = Path(tempfile.mkdtemp(prefix="course-store-"))
     try:
         worker = Worker(outcome, notebook.resolve(), folder / notebook.name, cell_seconds=cell_seconds)
-        try:
-            while not worker.ended():
-                screen.refresh([worker], [])
-                time.sleep(0.1)
-        finally:
-            worker.kill()
-        worker.close()
+        worker.watch(screen)
         if outcome.status == "ok":
             collect(outcome, folder / notebook.name)
             judge(outcome)

@@ -162,6 +162,16 @@ class Worker:
         self.listener.join(timeout=10)
         return True
 
+    def watch(self, screen) -> None:
+        """Wait for the end of the chapter and show its line meanwhile; leave no process behind, whatever happens."""
+        try:
+            while not self.ended():
+                screen.refresh([self], [])
+                time.sleep(0.1)
+        finally:
+            self.kill()
+        self.close()
+
     def kill(self) -> None:
         """End the kernel, so that the process saves what there is and ends too; end it as well if it does not."""
         import psutil
