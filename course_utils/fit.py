@@ -24,6 +24,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from course_utils import kept
 from course_utils.batches import Batches
+from course_utils.fingerprint import Unkeepable, fingerprint
 from course_utils.progress import Line
 from course_utils.runtime import pick_device
 
@@ -493,15 +494,15 @@ class _Kept:
         everything = (model, *functions, *data, options, kept.randomness(), kept.surroundings())
         try:
             if any(isinstance(part, Dataset) and not isinstance(part, TensorDataset) for part in data):
-                raise kept.Unkeepable("a Dataset, which may read files")
-            self.path = folder / f"{kept.fingerprint(*everything)}.pt"
+                raise Unkeepable("a Dataset, which may read files")
+            self.path = folder / f"{fingerprint(*everything)}.pt"
             self.before = self._beside()
-        except kept.Unkeepable as reason:
+        except Unkeepable as reason:
             self._refuse(f"it depends on {reason}")
 
     def _beside(self) -> tuple[str, str]:
         """Return a name of what loading does not restore: values of the objective and the model, NumPy's dice."""
-        values = kept.fingerprint(self.model, self.changing, ignoring_weights_of=self.model)
+        values = fingerprint(self.model, self.changing, ignoring_weights_of=self.model)
         return values, kept.other_randomness()
 
     def _refuse(self, reason: str) -> None:
@@ -521,7 +522,7 @@ class _Kept:
                 return self._refuse("training changes more than weights: a value that the objective or model holds")
             extra = {"history": history, "epochs": self.epochs, "gradients": gradients, **kept.randomness()}
             save_checkpoint(self.path, self.model, **extra)
-        except (kept.Unkeepable, OSError) as reason:
+        except (Unkeepable, OSError) as reason:
             self._refuse(str(reason))
 
     def load(self, history: History) -> bool:
