@@ -78,7 +78,12 @@ def test_the_convolutional_bench_compares_bf16_in_time_and_quality(crops, capsys
         assert found["ratios"][f"{name}_over_fit"]["cpu"]["median"] == seconds[name] / seconds["fit"]
     words = capsys.readouterr().out
     assert "PSNR after five epochs, fit_bf16_last" in words
-    assert [line.split()[-1] for line in words.splitlines() if "bf16 alone" in line] == ["bound"]  # and no verdict
+    for name in ("bf16 alone", "bf16 and channels_last"):  # both are held to the bound, and told if they miss it
+        (line,) = [line for line in words.splitlines() if name in line]
+        assert "≤ 0.65" in line and line.split()[-1] in ("met", "MISSED")
+    for name in ("fit_bf16", "fit_bf16_last"):
+        target = found["targets"][f"{name}_over_fit"]
+        assert target["met"] == (seconds[name] / seconds["fit"] <= 0.65)
 
 
 def test_the_convolutional_network_keeps_the_size_and_has_a_small_code():
