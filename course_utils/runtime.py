@@ -1,4 +1,7 @@
-"""Where and how a chapter runs: one seed for everything, the device, the machine in words."""
+"""Where and how a chapter runs: one seed for everything, the device, the machine in words, files written whole.
+
+PyTorch is imported inside functions, so that ``course doctor`` works where PyTorch does not.
+"""
 
 from __future__ import annotations
 
@@ -6,29 +9,25 @@ import os
 import platform
 import random
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import psutil
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 #: The root of the repository: data/, notebooks/ and build/ lie below it.
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch (every device) with one number.
+    """Seed Python, NumPy and PyTorch (every device) with one whole number in 0 … 2³² − 1, else ``ValueError``."""
+    import torch
 
-    Parameters
-    ----------
-    seed
-        A whole number from 0 to 2**32 − 1, the range that NumPy accepts.
-
-    Raises
-    ------
-    ValueError
-        If the seed is not a whole number in that range.
-    """
     if seed != int(seed) or not 0 <= seed < 2**32:
         raise ValueError(f"seed = {seed} is not a whole number in 0 … 2**32 − 1; choose one, e.g. 0")
     seed = int(seed)
@@ -38,20 +37,12 @@ def set_seed(seed: int) -> None:
 
 
 def pick_device(prefer: str | torch.device | None = None) -> torch.device:
-    """Choose the device to compute on: CUDA, else MPS (Apple), else the CPU.
+    """Choose the device to compute on: ``prefer``, else that of ``COURSE_DEVICE``, else CUDA, else MPS, else the CPU.
 
-    Parameters
-    ----------
-    prefer
-        A device of your choice, e.g. ``"cpu"`` or ``"cuda:1"``. Without it, the
-        environment variable ``COURSE_DEVICE`` decides, and without that the fastest
-        device found.
-
-    Raises
-    ------
-    ValueError
-        If the device asked for is unknown or not on this machine.
+    A device that is unknown or not on this machine is a ``ValueError``.
     """
+    import torch
+
     prefer = prefer or os.environ.get("COURSE_DEVICE") or None
     if prefer is None:
         if torch.cuda.is_available():
@@ -61,27 +52,27 @@ def pick_device(prefer: str | torch.device | None = None) -> torch.device:
         device = torch.device(prefer)
     except RuntimeError as error:
         raise ValueError(f"device {str(prefer)!r} is not one PyTorch knows; use 'cpu', 'cuda' or 'mps'") from error
-    if not _is_present(device):
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= present.get(device.type, 0):
         raise ValueError(f"device {str(prefer)!r} is not on this machine; use 'cpu', or None to let the course choose")
     return device
 
 
-def _is_present(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
-    return device.type == "cpu" or (device.type == "mps" and torch.backends.mps.is_available())
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_machine() -> dict[str, str | int | float]:
     """Describe the machine a number was measured on, without naming it or its user.
 
-    Returns
-    -------
-    dict
-        ``python``, ``torch``, ``torchvision``, ``system``, ``processor``, ``cores``,
-        ``memory_gb`` and ``free_disk_gb`` (units of 10⁹ bytes), ``device``.
+    Keys: ``python``, ``torch``, ``torchvision``, ``system``, ``processor``, ``cores``, ``memory_gb`` and
+    ``free_disk_gb`` (units of 10⁹ bytes), ``device``.
     """
     from importlib.metadata import version
+
+    import psutil
+    import torch
 
     device = pick_device()
     return {
@@ -90,11 +81,34 @@ def describe_machine() -> dict[str, str | int | float]:
         "torchvision": version("torchvision"),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "free_disk_gb": round(shutil.disk_usage(ROOT).free / 1e9, 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``path``, to be renamed to it at the end: a reader sees the old file or the new one.
+
+    If anything is raised meanwhile, Ctrl-C included, the old file stays and no part is left behind. Missing folders
+    are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
+        try:
+            yield file
+            file.close()
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(file.name, 0o666 & ~mask)  # a temporary file is readable by its owner only
+            os.replace(file.name, path)
+        except BaseException:
+            file.close()
+            os.unlink(file.name)
+            raise
 
 
 def _processor_name() -> str:

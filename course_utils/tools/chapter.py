@@ -1,0 +1,200 @@
+"""One chapter, one shape at a time: ``Chapter`` (course.yml) → ``Plan`` (what is asked) → ``Result`` (what came out).
+
+All three are values that nobody changes. ``judge`` compares numbers with a plan; run, resume and report share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from course_utils.results import in_band, read_course
+from course_utils.runtime import ROOT
+
+#: What chapters import; a change in it, except in its tools, makes ``--resume`` run them again.
+PACKAGE = ROOT / "course_utils"
+Band = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What ``course.yml`` says of one chapter, and where its notebook lies."""
+
+    name: str
+    title: str
+    path: Path
+    read_minutes: float | None = None
+    needs: tuple[str, ...] = ()
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    numbers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scoreboard: Mapping[str, Any] | None = None
+
+    @property
+    def number(self) -> str:
+        """The digits before the name, e.g. "02"."""
+        return self.name.split("_")[0]
+
+    def minutes(self, profile: str) -> float | None:
+        """Return the stated minutes of a profile, if there are any."""
+        return (self.profiles.get(profile) or {}).get("minutes")
+
+    def bands(self, profile: str) -> dict[str, Band]:
+        """Return the expected band of every number in a profile."""
+        return {name: tuple(facts[profile]) for name, facts in self.numbers.items() if profile in facts}
+
+
+def read_chapters(source: Path) -> list[Chapter]:
+    """Return the chapters of ``course.yml`` in a folder; ``FileNotFoundError`` if it has none."""
+    source = Path(source)
+    if not (source / "course.yml").exists():
+        raise FileNotFoundError(f"{source} holds no course.yml, which lists the chapters; give another --source")
+    known = ("title", "read_minutes", "profiles", "numbers", "scoreboard")
+    return [
+        Chapter(
+            name=entry["name"],
+            path=source / f"{entry['name']}.ipynb",
+            needs=tuple(entry.get("needs") or ()),
+            **{key: entry[key] for key in known if entry.get(key) is not None},
+        )
+        for entry in read_course(source / "course.yml")
+    ]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of one chapter: its parameters, what is expected, and a key for all that decides its numbers.
+
+    ``key`` is empty if there is no notebook. With ``overridden`` parameters the numbers are not compared.
+    """
+
+    chapter: Chapter
+    profile: str
+    parameters: Mapping[str, Any]
+    overridden: bool
+    bands: Mapping[str, Band]
+    key: str
+
+    @property
+    def name(self) -> str:
+        """The name of the chapter."""
+        return self.chapter.name
+
+    @property
+    def minutes(self) -> float:
+        """The minutes that ``course.yml`` states; two if it states none."""
+        return float(self.chapter.minutes(self.profile) or 2)
+
+
+def plan(chapter: Chapter, profile: str, overrides: Mapping[str, Any] | None = None) -> Plan:
+    """Make the plan of one chapter.
+
+    ``profile`` is "quick", which injects nothing of its own, or another that ``course.yml`` has for the chapter;
+    ``overrides`` are parameters given by hand.
+    """
+    parameters = dict((chapter.profiles.get(profile) or {}).get("parameters") or {})
+    if profile != "quick":
+        parameters["profile"] = profile
+    parameters |= overrides or {}
+    key = key_of(chapter.path, parameters) if chapter.path.exists() else ""
+    return Plan(chapter, profile, parameters, bool(overrides), chapter.bands(profile), key)
+
+
+def key_of(notebook: Path, parameters: Mapping[str, Any]) -> str:
+    """Return a hash of what decides a chapter's numbers: cells, parameters, package, library versions, data files."""
+    from course_utils.tools.notebook import read, source
+
+    sources = [[cell["cell_type"], source(cell)] for cell in read(notebook)["cells"]]
+    digest = hashlib.sha256(json.dumps([sources, dict(parameters)], sort_keys=True, default=str).encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] != "tools":
+            digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
+    digest.update(json.dumps([_versions(), _data_files(parameters)]).encode())
+    return digest.hexdigest()
+
+
+def _versions() -> list[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = []
+    for name in ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image", "matplotlib", "mlxtend"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name} missing")
+    return found
+
+
+def _data_files(parameters: Mapping[str, Any]) -> list[str]:
+    """Return path, size and time of the files of every parameter that is the path of a file or a folder."""
+    places = [Path(value) for value in parameters.values() if isinstance(value, str) and value and Path(value).exists()]
+    files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
+    return [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of one chapter: a row of ``results.json``."""
+
+    name: str
+    title: str
+    profile: str
+    parameters: Mapping[str, Any]
+    overridden: bool
+    bands: Mapping[str, Band]
+    key: str
+    status: str
+    message: str = ""
+    minutes: float = 0.0
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    traceback: str = ""
+    date: str = ""
+    machine: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, asked: Plan, status: str, message: str = "", **facts: Any) -> Result:
+        """Return the result of a plan."""
+        same = {name: getattr(asked, name) for name in ("profile", "parameters", "overridden", "bands", "key")}
+        return cls(asked.name, asked.chapter.title, status=status, message=message, **same, **facts)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How recorded numbers stand against their bands: "ok", "out of band" or "missing numbers", and in words why."""
+
+    status: str
+    message: str
+    each: Mapping[str, str]  # number → "in band", "outside", "not recorded", "no band yet" or "not compared"
+
+
+def judge(bands: Mapping[str, Band], numbers: Mapping[str, float], *, overridden: bool = False) -> Verdict:
+    """Compare the numbers of a chapter that ran to its end with their bands; overridden parameters void the bands."""
+    each = {name: _standing(name, bands, numbers, overridden) for name in [*bands, *(n for n in numbers if n not in bands)]}
+    if overridden:
+        return Verdict("ok", "not compared: parameters overridden", each)
+    outside, missing, unknown = (
+        [name for name, word in each.items() if word == kind] for kind in ("outside", "not recorded", "no band yet")
+    )
+    words = [f"{name} = {numbers[name]:.6g}, expected {in_words(bands[name])}" for name in outside]
+    words += [f"{name} was not recorded, expected {in_words(bands[name])}" for name in missing]
+    words += [f"no band yet: {', '.join(unknown)}"] if unknown else []
+    return Verdict("out of band" if outside else "missing numbers" if missing else "ok", "; ".join(words), each)
+
+
+def _standing(name: str, bands: Mapping[str, Band], numbers: Mapping[str, float], overridden: bool) -> str:
+    if overridden and name in bands:
+        return "not compared"
+    if name not in numbers:
+        return "not recorded"
+    if name not in bands:
+        return "no band yet"
+    return "in band" if in_band(numbers[name], bands[name]) else "outside"
+
+
+def in_words(band: Band) -> str:
+    """Write a band as "low … high"."""
+    return f"{band[0]:g} … {band[1]:g}"

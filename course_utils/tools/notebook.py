@@ -1,0 +1,183 @@
+"""The one reader of notebooks: their cells, headings, exercises, figures, widgets, and the numbers they recorded.
+
+A notebook is the dictionary that its JSON holds. Everything here takes one and leaves it as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_utils.results import NUMBERS_MIME, SERIES_MIME
+from course_utils.runtime import replacing
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+#: What stands in a stored notebook where a widget was.
+WIDGET_TEXT = "interactive figure: run the notebook from the top to use it"
+HEADING = re.compile(r"^(#{1,6})\s+(.+?)\s*$", re.MULTILINE)
+EXERCISE = re.compile(
+    r"^#+ Exercise (?P<number>\d+\.\d+)"
+    r"(?:\s*[—:-]\s*(?P<title>.+?)\s*·\s*difficulty (?P<difficulty>\d)/5\s*·\s*(?P<minutes>\d+) minutes?)?",
+    re.MULTILINE,
+)
+
+
+class NotebookError(ValueError):
+    """A file is no notebook that can be read; the message names it and says why."""
+
+
+def read(path: str | Path) -> dict:
+    """Read a notebook; ``FileNotFoundError`` if it is not there, ``NotebookError`` if it is no notebook."""
+    path = Path(path)
+    return parse(path.read_bytes(), path)
+
+
+def parse(content: bytes, name: str | Path = "the notebook") -> dict:
+    """Return the notebook that these bytes hold; ``name`` is what an error calls it."""
+    try:
+        notebook = json.loads(content.decode("utf-8"))
+        cells = notebook["cells"]
+        complete = all(isinstance(cell["metadata"], dict) and {"cell_type", "source"} <= set(cell) for cell in cells)
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotebookError(f"{name} is damaged and no notebook any more ({type(error).__name__}: {error})") from error
+    if not complete:
+        raise NotebookError(f"{name} is damaged: a cell lacks its type, its source or its metadata")
+    return notebook
+
+
+def to_bytes(notebook: dict) -> bytes:
+    """Return a notebook as nbformat writes it, which is how JupyterLab saves it."""
+    import nbformat
+
+    return (nbformat.writes(nbformat.from_dict(notebook)) + "\n").encode("utf-8")
+
+
+def write(path: str | Path, notebook: dict) -> None:
+    """Write a notebook whole; an interruption leaves the old file."""
+    with replacing(path) as file:
+        file.write(to_bytes(notebook))
+
+
+def copy(notebook: dict) -> dict:
+    """Return a copy that may be changed, the sources and texts of its cells joined to single strings."""
+    twin = json.loads(json.dumps(notebook))
+    for cell in twin["cells"]:
+        cell["source"] = source(cell)
+    return twin
+
+
+def source(cell: dict) -> str:
+    """Return the text of a cell."""
+    return "".join(cell["source"])
+
+
+def outputs(cell: dict) -> list[dict]:
+    """Return the outputs of a cell; a text cell has none."""
+    return cell.get("outputs", [])
+
+
+def tags(cell: dict) -> list[str]:
+    """Return the tags of a cell."""
+    return cell["metadata"].get("tags", [])
+
+
+def code_cells(notebook: dict) -> list[dict]:
+    """Return the code cells that are not empty, which are those that a run executes."""
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and source(cell).strip()]
+
+
+def markdown_texts(notebook: dict) -> list[str]:
+    """Return the texts of the Markdown cells."""
+    return [source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+
+
+def headings(notebook: dict) -> list[tuple[int, str]]:
+    """Return level and words of every heading, in order."""
+    found = [match for text in markdown_texts(notebook) for match in HEADING.finditer(text)]
+    return [(len(match[1]), match[2]) for match in found]
+
+
+def placed(notebook: dict) -> Iterator[tuple[dict, str, str]]:
+    """Yield every cell with the last heading above or in it, and the number of the exercise it belongs to, or ""."""
+    heading, exercise = "", ""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":
+            for match in HEADING.finditer(source(cell)):
+                heading, found = match[2], EXERCISE.match(match[0])
+                exercise = found["number"] if found else ""
+        yield cell, heading, exercise
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise: its number, its title, what it asks, and the code cells below its heading."""
+
+    number: str
+    title: str
+    difficulty: str
+    minutes: str
+    cells: tuple[dict, ...]
+
+
+def exercises(notebook: dict) -> list[Exercise]:
+    """Return the exercises, in order."""
+    below: dict[str, list[dict]] = {}
+    for cell, _, number in placed(notebook):
+        if number and cell["cell_type"] == "code":
+            below.setdefault(number, []).append(cell)
+    found = [match for text in markdown_texts(notebook) for match in EXERCISE.finditer(text)]
+    words = ("number", "title", "difficulty", "minutes")
+    return [Exercise(*(match[word] or "" for word in words), tuple(below.get(match["number"], []))) for match in found]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One PNG of a notebook: its number from 1, the heading it stands under, its base64, its cell."""
+
+    number: int
+    heading: str
+    png: str
+    cell: dict
+
+    def title(self) -> str:
+        """Return the words under which the figure is listed."""
+        return f"Figure {self.number}" + (f": {self.heading}" if self.heading else "")
+
+
+def figures(notebook: dict) -> list[Figure]:
+    """Return the PNG outputs of a notebook, in order."""
+    found: list[Figure] = []
+    for cell, heading, _ in placed(notebook):
+        for data in (output.get("data", {}) for output in outputs(cell)):
+            if "image/png" in data:
+                found.append(Figure(len(found) + 1, heading, "".join(data["image/png"]), cell))
+    return found
+
+
+def widget_views(cell: dict) -> list[dict]:
+    """Return what the outputs of a cell say of the widgets they show, each with its ``model_id``."""
+    return [out["data"][WIDGET_VIEW] for out in outputs(cell) if WIDGET_VIEW in out.get("data", {})]
+
+
+def widget_state(notebook: dict) -> dict:
+    """Return the state of all widgets of an executed notebook; empty if it keeps none."""
+    return notebook["metadata"].get("widgets", {}).get(WIDGET_STATE, {})
+
+
+def recorded(notebook: dict) -> tuple[dict[str, float], dict[str, list]]:
+    """Return the numbers and the series that ``results`` left in the outputs; of a name recorded twice, the later."""
+    numbers: dict[str, float] = {}
+    series: dict[str, list] = {}
+    for data in (output.get("data", {}) for cell in notebook["cells"] for output in outputs(cell)):
+        numbers |= _payload(data, NUMBERS_MIME).get("numbers", {})
+        series |= _payload(data, SERIES_MIME).get("series", {})
+    return numbers, series
+
+
+def _payload(data: dict, mime: str) -> dict:
+    payload = data.get(mime, {})
+    return json.loads(payload) if isinstance(payload, str) else payload
