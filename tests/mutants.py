@@ -1,4 +1,4 @@
-"""Change one thing at a time in a module and see whether its tests notice: `python tests/mutants.py metrics --count 20`.
+"""Change one thing at a time in a module and see whether its tests notice: `python tests/mutants.py fit --count 20`.
 
 Not part of `make test`: a mutant costs a run of the module's tests. Prints every mutant that survived, and the share
 that was killed. Docstrings, messages and type annotations are never changed.
@@ -78,26 +78,10 @@ def _change(node) -> None:
 
 
 def tests_of(module: str) -> list[Path]:
-    """The test files of a module: those that import it, by name first; the whole files, without notebooks."""
-    name = module.replace("/", ".")
-    wanted = [
-        path
-        for path in sorted((ROOT / "tests").glob("test_*.py"))
-        if f"course_utils.{name} import" in (text := path.read_text(encoding="utf-8"))
-        or f"import course_utils.{name}" in text
-        or (
-            ("." not in name)
-            and "from course_utils import" in text
-            and name in text.split("from course_utils import", 1)[1].splitlines()[0]
-        )
-        or (
-            ("." in name)
-            and f"from course_utils.{name.rpartition('.')[0]} import" in text
-            and name.rpartition(".")[2] in text
-        )
-    ]
-    own = [path for path in wanted if path.stem == f"test_{name.rpartition('.')[2]}"]
-    return own or wanted
+    """The test files of a module: those named after it, else all that mention it."""
+    name, tests = Path(module).name, ROOT / "tests"
+    own = [*tests.glob(f"test_{name}*.py"), *tests.glob(f"test_checks_{name}*.py")]
+    return sorted(own or [path for path in tests.glob("test_*.py") if name in path.read_text("utf-8")])
 
 
 def survives(module: str, twin: ast.Module, files: list[Path], seconds: float) -> bool:
