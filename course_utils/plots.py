@@ -95,9 +95,7 @@ def show_rows(rows: Mapping[str, Any], *, columns: int = 10, title: str = "", sc
     return figure
 
 
-def plot_history(
-    history: Sequence[Mapping[str, float]], *, terms: Sequence[str] | None = None, unit: str = ""
-) -> Figure:
+def plot_history(history: Sequence[Mapping[str, float]], *, terms: Sequence[str] = (), unit: str = "") -> Figure:
     """Draw what ``fit`` returned over epochs, training beside validation, one panel for each of ``terms`` (or of all).
 
     ``unit`` is written on the vertical axes, e.g. "nats". An empty history or an unknown term is a ``ValueError``.
@@ -106,7 +104,7 @@ def plot_history(
         raise ValueError("the history is empty: no epoch was finished")
     beside = {"epoch", "seconds", "images_per_second"}
     known = [name for name in history[0] if name not in beside and not name.startswith("valid_")]
-    for name in terms or ():
+    for name in terms:
         if name not in known:
             raise ValueError(f"the history has no term {name!r}; it has {known}")
     terms = terms or known
@@ -144,9 +142,8 @@ def plot_curves(
     for (name, mean, spread, colour), marker in zip(runs, cycle(MARKERS), strict=False):
         axis.plot(x, mean, color=colour, marker=marker, markersize=5, label=name)
         axis.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
-    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    axis.set_xscale("log" if "x" in log else "linear")
-    axis.set_yscale("log" if "y" in log else "linear")
+    scales = {f"{name}scale": "log" if name in log else "linear" for name in "xy"}
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title, **scales)
     if "x" in log:
         axis.set_xticks(x, [f"{value:g}" for value in x])
         axis.minorticks_off()
@@ -173,16 +170,14 @@ def plot_bars(
     """
     runs = _runs(bars, len(groups), colours)
     figure, axis = plt.subplots(figsize=(6.5, 4)) if axis is None else (axis.figure, axis)
-    axis.set_yscale("log" if log else "linear")
     step = 0.8 / len(runs)
     for k, (name, mean, spread, colour) in enumerate(runs):
         places = np.arange(len(groups)) + step * (k - (len(runs) - 1) / 2)
-        yerr = spread if np.any(spread) else None
-        drawn = axis.bar(places, mean, 0.95 * step, yerr=yerr, color=colour, label=name)
+        drawn = axis.bar(places, mean, 0.95 * step, yerr=spread if np.any(spread) else None, color=colour, label=name)
         if form:
             axis.bar_label(drawn, fmt=f"{{:{form}}}", padding=1, fontsize=9)
     axis.set_xticks(range(len(groups)), groups, fontsize=10)
-    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log else "linear")
     axis.legend()
     return _done(figure)
 
@@ -257,24 +252,23 @@ def plot_arrows(
     arrows: Any,
     *,
     background: Any = None,
-    scale: float = 1.0,
-    colour: str = COLOURS["model"],
+    colour: str = "#0072B2",
     axis: Axes | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw a vector of arrows (N, 2) at each of points (N, 2), in the same units, ``scale`` times as long as it is.
+    """Draw a vector of arrows (N, 2) at each of points (N, 2), in the same units; other shapes are a ``ValueError``.
 
-    ``background`` are points (M, 2) drawn small and grey underneath, e.g. the data. Other shapes are a ``ValueError``.
+    ``background`` are points (M, 2) drawn small and grey underneath, e.g. the data.
     """
     points, arrows = _as_array(points), _as_array(arrows)
     if points.ndim != 2 or points.shape[1] != 2 or points.shape != arrows.shape:
         raise ValueError(f"points {points.shape} and arrows {arrows.shape}: expected both (N, 2)")
     figure, axis = plt.subplots(figsize=(5, 5)) if axis is None else (axis.figure, axis)
     if background is not None:
-        below = _as_array(background)
-        axis.scatter(below[:, 0], below[:, 1], s=4, color=COLOURS["pixels"], alpha=0.5, linewidths=0)
+        below = _as_array(background).T
+        axis.scatter(below[0], below[1], s=4, color=COLOURS["pixels"], alpha=0.5, linewidths=0)
     style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004, "zorder": 3}
-    axis.quiver(*points.T, *(scale * arrows.T), color=colour, **style)
+    axis.quiver(*points.T, *arrows.T, color=colour, **style)
     axis.set(xlabel="$x_1$", ylabel="$x_2$", title=title, aspect="equal")
     return _done(figure)
 
