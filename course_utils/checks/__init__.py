@@ -158,9 +158,10 @@ def compare_formula(
     """
 
     def over(formula: Function) -> Tensor:
-        return torch.stack([as_number(formula(*case)) for case in cases])
+        return torch.tensor([float(formula(*case)) for case in cases], dtype=torch.float64)
 
-    value, known = over(answer), tuple(over(each) for each in (right if isinstance(right, tuple) else (right,)))
+    value = torch.stack([as_number(answer(*case)) for case in cases])
+    known = tuple(over(each) for each in (right if isinstance(right, tuple) else (right,)))
     off = next((k for k in range(len(cases)) if not near(value[k], known[0][k])), 0)
     message = otherwise(value[off].item(), known[0][off].item(), *cases[off])
     compare(value, known, {over(slip): shown for slip, shown in slips.items()}, message)
