@@ -10,6 +10,7 @@ and never stop the notebook:
 
 from __future__ import annotations
 
+import copy
 import dis
 import functools
 import inspect
@@ -83,49 +84,25 @@ def _untouched(answer: Any) -> bool:
     return does_nothing and all(step.argval in (None, ...) for step in steps if step.opname.endswith("_CONST"))
 
 
-# ---------------------------------------------------------------- what an answer is
+def as_tensor(answer: Any, shape: Sequence[int] | None = None, words: str = "") -> Tensor:
+    """Return an answer in double precision on the CPU, without its graph, whatever kind of number or array it is.
 
-
-def as_tensor(value: Any) -> Tensor:
-    """Return an answer in double precision on the CPU, without its graph, whatever kind of number or array it is."""
-    if value is None:
+    An answer of another ``shape`` is rejected, and ``words`` follow the expected one; shape () takes any one number,
+    and ``words`` say what is asked.
+    """
+    if answer is None:
         raise Misconception("your function returned nothing: it ends without a return")
     try:
-        return torch.as_tensor(value).detach().cpu().double()
+        value = torch.as_tensor(answer).detach().cpu().double()
     except (TypeError, ValueError, RuntimeError) as error:
-        kind = type(value).__name__
+        kind = type(answer).__name__
         raise Misconception(f"the result is a {kind} that is neither a number nor an array of numbers") from error
-
-
-def as_number(value: Any, words: str = "asked is one number") -> Tensor:
-    """Return an answer as a tensor () of double precision; ``words`` say what is asked if it is not one number."""
-    number = as_tensor(value)
-    if number.numel() != 1:
-        raise Misconception(f"the result has shape {tuple(number.shape)}; {words}")
-    return number.reshape(())
-
-
-def expect_shape(value: Tensor, shape: Sequence[int], words: str = "") -> None:
-    """Reject an answer of another shape; ``words`` follow the expected one."""
-    if value.shape != tuple(shape):
-        raise Misconception(f"the result has shape {tuple(value.shape)}, expected {tuple(shape)}{words}")
-
-
-def has_graph(result: Any) -> bool:
-    """Tell whether gradients flow back from a result."""
-    return isinstance(result, Tensor) and result.requires_grad
-
-
-def expect_graph(loss: Any) -> None:
-    """Reject a loss of the right value that cannot be differentiated."""
-    if not has_graph(loss):
-        raise Misconception(
-            "the value is right, but it has lost its graph (.item(), float() or detach()): backward could not start "
-            "from it; return the tensor itself"
-        )
-
-
-# ---------------------------------------------------------------- which answer it is
+    if shape == () and value.numel() == 1:
+        return value.reshape(())
+    if shape is not None and value.shape != tuple(shape):
+        expected = f", expected {tuple(shape)}{words}" if shape else f"; {words or 'asked is one number'}"
+        raise Misconception(f"the result has shape {tuple(value.shape)}{expected}")
+    return value
 
 
 def near(first: Tensor, second: Tensor, *, rtol: float = 1e-4, atol: float = 1e-6) -> bool:
@@ -144,37 +121,34 @@ def compare(value: Tensor, right: Any, slips: Mapping[Any, str], otherwise: str,
         known = known if isinstance(known, tuple) else (known,)
         return any(near(value, as_tensor(each), **tolerance) for each in known if each is not None)
 
-    if one_of(right):
-        return
-    raise Misconception(next((message for wrong, message in slips.items() if one_of(wrong)), otherwise))
+    if not one_of(right):
+        raise Misconception(next((message for wrong, message in slips.items() if one_of(wrong)), otherwise))
 
 
-def compare_formula(
-    answer: Function, cases: Sequence[tuple], right: Any, slips: Mapping[Function, str], otherwise: Callable[..., str]
+def compare_all(
+    answer: Function, cases: Sequence[tuple[Any, ...]], right: Any, slips: Mapping[Function, str], otherwise: str
 ) -> None:
     """Compare a function of numbers with formulas, each over all cases at once.
 
-    ``right`` is a formula, or a tuple of several; ``otherwise(value, right, *case)`` words the first case that is off.
+    ``right`` is a formula, or a tuple of several. ``otherwise`` is filled with the first case that is off, {0}, {1}, …,
+    and its ``value``, ``right`` and the difference ``off``.
     """
 
     def over(formula: Function) -> Tensor:
         return torch.tensor([float(formula(*case)) for case in cases], dtype=torch.float64)
 
-    value = torch.stack([as_number(answer(*case)) for case in cases])
-    known = tuple(over(each) for each in (right if isinstance(right, tuple) else (right,)))
-    off = next((k for k in range(len(cases)) if not near(value[k], known[0][k])), 0)
-    message = otherwise(value[off].item(), known[0][off].item(), *cases[off])
-    compare(value, known, {over(slip): shown for slip, shown in slips.items()}, message)
+    values = torch.stack([as_tensor(answer(*copy.deepcopy(case)), ()) for case in cases])
+    known = tuple(over(formula) for formula in (right if isinstance(right, tuple) else (right,)))
+    first = next((k for k in range(len(cases)) if not near(values[k], known[0][k])), 0)
+    at = {"value": values[first].item(), "right": known[0][first].item(), "off": (values - known[0])[first].item()}
+    table = {over(slip): message for slip, message in slips.items()}
+    compare(values, known, table, otherwise.format(*cases[first], **at))
 
 
-# ---------------------------------------------------------------- what an answer is asked about
-
-
-def rand(*shape: int, seed: int) -> Tensor:
-    """Draw uniformly from [0, 1): always the same for one seed."""
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def randn(*shape: int, seed: int) -> Tensor:
-    """Draw from the standard normal: always the same for one seed."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def expect_graph(loss: Any) -> None:
+    """Reject a loss of the right value that cannot be differentiated."""
+    if not (isinstance(loss, Tensor) and loss.requires_grad):
+        raise Misconception(
+            "the value is right, but it has lost its graph (.item(), float() or detach()): backward could not start "
+            "from it; return the tensor itself"
+        )

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.checks import Function, Misconception, as_number, as_tensor, compare, exercise, expect_shape, rand
+from course_utils.checks import Function, Misconception, as_tensor, compare, exercise
+from course_utils.checks.inputs import rand
 
 
 @exercise("0.1")
@@ -23,7 +24,7 @@ def exercise_1(to_rows: Function) -> None:
         )
     if value.shape == (3 * 784,):
         raise Misconception("you flattened the batch as well: the first axis counts images and stays, see flatten(1)")
-    expect_shape(value, (3, 784), ": one row per image")
+    value = as_tensor(value, (3, 784), ": one row per image")
     if answer.dtype != torch.float32:
         raise Misconception(
             f"the result is {answer.dtype}; the weights of a network are float32, so the pictures are too"
@@ -59,7 +60,7 @@ def exercise_2(count: Any) -> None:
         784 + biases: "you counted the units; the parameters are the connections between them, and the biases",
     }
     otherwise = f"{count} is not it: a layer from a to b units has a·b weights and b biases; add four layers"
-    compare(as_number(count), encoder + decoder + biases, slips, otherwise, rtol=0)
+    compare(as_tensor(count, ()), encoder + decoder + biases, slips, otherwise, rtol=0)
 
 
 @exercise("0.3")
@@ -78,7 +79,7 @@ def exercise_3(error: Function) -> None:
         per_image.mean() / 2: "you added a factor of one half, which (0.1) does not have",
     }
     otherwise = "not the expected value: square the differences, sum over the pixels, average over the pictures"
-    value = as_number(error(x.clone(), x_hat.clone()), "expected one number: average over the pictures")
+    value = as_tensor(error(x.clone(), x_hat.clone()), (), "expected one number: average over the pictures")
     compare(value, per_image.mean(), slips, otherwise)
 
 
@@ -110,5 +111,5 @@ def exercise_4(constant_error: Function) -> None:
     otherwise = (
         "not the expected value: answer train.mean(0) for every test picture, sum over pixels, average over pictures"
     )
-    value = as_number(constant_error(train.clone(), test.clone()), "expected one number: average over the pictures")
+    value = as_tensor(constant_error(train.clone(), test.clone()), (), "expected one number: average over the pictures")
     compare(value, right, slips, otherwise)

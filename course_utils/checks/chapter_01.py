@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.checks import Function, Misconception, as_number, as_tensor, compare, compare_formula, exercise
+from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise
 
 
 @exercise("1.1")
 def exercise_1(log_likelihood: Function) -> str:
     """Log-likelihood of a coin: ``log_likelihood(theta, heads, tosses)`` in nats."""
     for theta, heads, tosses in ((0.3, 4, 10), (0.4, 400, 1000), (0.7, 2, 9), (0.4, 4000, 10_000)):
-        value = as_number(log_likelihood(theta, heads, tosses))
+        value = as_tensor(log_likelihood(theta, heads, tosses), ())
         right = heads * math.log(theta) + (tosses - heads) * math.log(1 - theta)
         coefficient = math.lgamma(tosses + 1) - math.lgamma(heads + 1) - math.lgamma(tosses - heads + 1)
         slips = {
@@ -57,7 +57,7 @@ def exercise_2(nats: Any) -> str:
         -500 - 784 * 8: "these are bits added to nats: log₂ 256 = 8, but log 256 = 5.545 nats",
     }
     otherwise = "divide the density by 256 for every pixel and take the logarithm; see the first equation of section 2"
-    compare(as_number(nats), -500 - 784 * shift, slips, otherwise)
+    compare(as_tensor(nats, ()), -500 - 784 * shift, slips, otherwise)
     return "every one of the 784 axes is stretched 256 times, so the density shrinks by 256^784"
 
 
@@ -157,14 +157,11 @@ def exercise_4(share: Function) -> str:
         lambda D: 0.02**D: "this is a tiny corner: near the surface in *every* coordinate; one coordinate is enough",
         lambda D: 0.02: "this does not depend on D; it is right for a line only",
     }
-
-    def otherwise(value: float, right: float, D: int) -> str:
-        return (
-            f"at D = {D} it gives {value:.6g}. Think of the complement: a point is *not* near the surface if every one "
-            "of its D coordinates lies between 0.01 and 0.99 (section 5, High dimension is strange)"
-        )
-
-    compare_formula(share, [(1,), (2,), (3,), (10,), (784,)], lambda D: 1 - 0.98**D, slips, otherwise)
+    otherwise = (
+        "at D = {0} it gives {value:.6g}. Think of the complement: a point is *not* near the surface if every one "
+        "of its D coordinates lies between 0.01 and 0.99 (section 5, High dimension is strange)"
+    )
+    compare_all(share, [(1,), (2,), (3,), (10,), (784,)], lambda D: 1 - 0.98**D, slips, otherwise)
     return f"2 % on a line, {100 * (1 - 0.98**784):.4f} % at D = 784: nearly everything is skin"
 
 
@@ -173,7 +170,7 @@ def exercise_5(dimension: Function) -> str:
     """Maximum-likelihood TwoNN: ``dimension(rho)``."""
     for d, n in ((2.0, 50), (7.0, 400)):
         rho = (1 - np.random.default_rng(n).random(n)) ** (-1 / d)
-        value, logs, mean = as_number(dimension(rho.copy())), np.log(rho), rho.mean()
+        value, logs, mean = as_tensor(dimension(rho.copy()), ()), np.log(rho), rho.mean()
         slips = {
             logs.mean(): "this is the mean of log ρ, which is 1/d: take its reciprocal",
             (1 / logs).mean(): "this is the mean of 1/log ρ, which its smallest ratios rule; asked is one over the "

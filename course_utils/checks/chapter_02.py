@@ -8,20 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_utils.checks import (
-    Function,
-    Misconception,
-    as_number,
-    as_tensor,
-    compare,
-    compare_formula,
-    exercise,
-    expect_graph,
-    expect_shape,
-    near,
-    rand,
-    randn,
-)
+from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise, expect_graph, near
+from course_utils.checks.inputs import rand, randn
 
 
 @exercise("2.1")
@@ -34,7 +22,7 @@ def exercise_1(batch_loss: Function) -> str:
     right = each.mean()
     if near(as_tensor(result), each):
         raise Misconception("one value per image: the optimiser needs one number, so average over the images")
-    value, mean_difference = as_number(result, "a loss is one number"), difference.flatten(1).sum(1).mean()
+    value, mean_difference = as_tensor(result, (), "a loss is one number"), difference.flatten(1).sum(1).mean()
     slips = {
         right / 784: "you averaged over the pixels as well. Sum over dimensions, mean over the batch: otherwise the "
         "loss is 784 times too small to be a negative log-likelihood; look at (2.1)",
@@ -72,7 +60,7 @@ def exercise_2(answer: Any) -> str:
         "not the number of trainable values: a layer from a to b units has a·b weights and b biases; "
         "add up the four layers of section 1's make()"
     )
-    compare(as_number(answer), right, slips, otherwise, rtol=0)
+    compare(as_tensor(answer, ()), right, slips, otherwise, rtol=0)
     return f"{weights:,} weights and {right - weights:,} biases"
 
 
@@ -84,7 +72,9 @@ def exercise_3(pca_reconstruction: Function) -> str:
     answer = as_tensor(pca_reconstruction(given, d))
     if not torch.equal(given, x):
         raise Misconception("x itself has changed: `x -= …` writes into the caller's data; make a new tensor, x - mean")
-    expect_shape(answer, x.shape, "; that looks like the code, now go back to D dimensions" * (answer.shape == (40, d)))
+    answer = as_tensor(
+        answer, x.shape, "; that looks like the code, now go back to D dimensions" * (answer.shape == (40, d))
+    )
     vectors, raw, overall = (torch.linalg.svd(x - m, full_matrices=False)[2] for m in (mean, 0, x.mean()))
 
     def projected(centre: Tensor | float, basis: Tensor) -> Tensor:
@@ -119,14 +109,11 @@ def exercise_4(best_sigma: Function) -> str:
         lambda e, n: math.sqrt(2 * e / n): "the ½ of (D/2)·log σ² cancels against the 2 of 1/(2σ²) when you "
         "differentiate; do both terms of (2.1)",
     }
-
-    def otherwise(value: float, right: float, error: float, D: int) -> str:
-        return (
-            f"for error {error} and {D} pixels the best σ is {right:.4f}, yours {value:.4f}; "
-            "set the derivative of (2.1) by σ² to zero"
-        )
-
-    compare_formula(best_sigma, [(19.6, 784), (5.0, 20)], lambda e, n: math.sqrt(e / n), slips, otherwise)
+    otherwise = (
+        "for error {0} and {1} pixels the best σ is {right:.4f}, yours {value:.4f}; "
+        "set the derivative of (2.1) by σ² to zero"
+    )
+    compare_all(best_sigma, [(19.6, 784), (5.0, 20)], lambda e, n: math.sqrt(e / n), slips, otherwise)
     return "the best σ² is the squared error of one pixel"
 
 
@@ -143,7 +130,7 @@ def exercise_5(test_error: Function) -> str:
     if isinstance(value, Tensor):
         graph = "still carries its graph: compute under torch.no_grad() and" if value.requires_grad else "is a tensor:"
         raise Misconception(f"the result {graph} return a float")
-    _judge_mean(as_number(value), model, batches, dropout=any(modes))
+    _judge_mean(as_tensor(value, ()), model, batches, dropout=any(modes))
     if any(graphs):
         raise Misconception(
             "the value is right, but a graph was built for every batch, which costs memory: compute under "
@@ -216,8 +203,7 @@ def exercise_6(straight_path: Function) -> str:
     result = straight_path(z_a, z_b, count)
     if isinstance(result, list | tuple):
         raise Misconception("that is a list of codes: stack them into one tensor, (count, d), with torch.stack")
-    answer = as_tensor(result)
-    expect_shape(answer, (count, 3), ": one code in each row")
+    answer = as_tensor(result, (count, 3), ": one code in each row")
     t, open_end = torch.linspace(0, 1, count)[:, None], torch.arange(count)[:, None] / count
     slips = {
         t * z_a + (1 - t) * z_b: "that walks from z_b to z_a: at t = 0 the weight of z_a is 1, see (2.8)",

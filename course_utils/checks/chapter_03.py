@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NoReturn
 from unittest import mock
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.checks import Function, Misconception, as_tensor, compare, compare_formula, exercise, near
+from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise, near
 
 #: (B, c_in, c_out, h, w, f, stride, padding, output_padding): one new difficulty at a time.
 STEPS = (
@@ -89,10 +89,13 @@ def exercise_2(way_back: Function) -> str:
 def exercise_3(conv_transpose2d: Function) -> str:
     """Transposed convolution with stride, padding, output_padding, channels and batch, in 300 random settings."""
     generator, done = torch.Generator().manual_seed(3), 0
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
     for setting in STEPS:
         _judge_setting(conv_transpose2d, setting, generator)
     while done < 300:
-        draw = lambda low, high: int(torch.randint(low, high + 1, (), generator=generator))  # noqa: E731
         s, f = draw(1, 4), draw(1, 5)
         p, extra, height, width = draw(0, f - 1), draw(0, s - 1), draw(1, 5), draw(1, 5)
         if min(s * (side - 1) + f - 2 * p + extra for side in (height, width)) < 1:
@@ -136,7 +139,7 @@ def exercise_5(is_adjoint: Function) -> str:
 # ---------------------------------------------------------------- exercise 3.2
 
 
-def _compare_sizes(size: Function, cases: list[tuple[int, ...]]) -> None:
+def _compare_sizes(size: Function, cases: Sequence[tuple[int, ...]]) -> None:
     def right(i: int, f: int, s: int, p: int) -> int:
         return (i + 2 * p - f) // s + 1
 
@@ -150,14 +153,11 @@ def _compare_sizes(size: Function, cases: list[tuple[int, ...]]) -> None:
         lambda i, f, s, p: s * (i - 1) + f - 2 * p: "that is the size after the transposed convolution, (3.11); the "
         "first number asked for is the size after the ordinary one, (3.4)",
     }
-
-    def otherwise(value: float, right: float, i: int, f: int, s: int, p: int) -> str:
-        return f"for i = {i}, f = {f}, s = {s}, p = {p} the size is {right:g}, yours {value:g}; see (3.4)"
-
-    compare_formula(size, cases, right, slips, otherwise)
+    otherwise = "for i = {0}, f = {1}, s = {2}, p = {3} the size is {right:g}, yours {value:g}; see (3.4)"
+    compare_all(size, cases, right, slips, otherwise)
 
 
-def _compare_paddings(padding: Function, cases: list[tuple[int, ...]]) -> None:
+def _compare_paddings(padding: Function, cases: Sequence[tuple[int, ...]]) -> None:
     def right(i: int, f: int, s: int, p: int) -> int:
         return (i + 2 * p - f) % s
 
@@ -173,14 +173,10 @@ def _compare_paddings(padding: Function, cases: list[tuple[int, ...]]) -> None:
         "over: solve (3.11) for output_padding",
         lambda i, f, s, p: (i + 2 * p - f) // s: "// gives the quotient; what was thrown away is the remainder, %",
     }
-
-    def otherwise(value: float, right: float, i: int, f: int, s: int, p: int) -> str:
-        return (
-            f"for i = {i}, f = {f}, s = {s}, p = {p} your output_padding of {value:g} leads to {i - right + value:g}, "
-            "see (3.11)"
-        )
-
-    compare_formula(padding, cases, right, slips, otherwise)
+    otherwise = (
+        "for i = {0}, f = {1}, s = {2}, p = {3} your output_padding of {value:g} leads to {0}{off:+g}, see (3.11)"
+    )
+    compare_all(padding, cases, right, slips, otherwise)
 
 
 # ---------------------------------------------------------------- exercises 3.1 and 3.3
@@ -376,13 +372,13 @@ def _pairs() -> dict[str, tuple[Any, ...]]:
     A = torch.randn(5, 5, generator=generator, dtype=torch.float64)
     inverse = torch.linalg.inv(A)
     shuffled = A.T[:, [1, 0, 2, 3, 4]]  # same sum of entries, another matrix
-    conv = lambda x: F.conv2d(x, kernel.to(x), stride=2, padding=1)  # noqa: E731
-    back = lambda y: F.conv_transpose2d(y, kernel.to(y), stride=2, padding=1)  # noqa: E731
-    flipped = lambda y: F.conv_transpose2d(y, kernel.flip(2, 3).to(y), stride=2, padding=1)  # noqa: E731
-    pool = lambda x: F.avg_pool2d(x, 2)  # noqa: E731
-    spread = lambda y: F.interpolate(y, scale_factor=2)  # noqa: E731
+    conv: Function = lambda x: F.conv2d(x, kernel.to(x), stride=2, padding=1)  # noqa: E731
+    back: Function = lambda y: F.conv_transpose2d(y, kernel.to(y), stride=2, padding=1)  # noqa: E731
+    flipped: Function = lambda y: F.conv_transpose2d(y, kernel.flip(2, 3).to(y), stride=2, padding=1)  # noqa: E731
+    pool: Function = lambda x: F.avg_pool2d(x, 2)  # noqa: E731
+    spread: Function = lambda y: F.interpolate(y, scale_factor=2)  # noqa: E731
     # v + Kv with Kᵀ = −K: <v, Kv> = 0, so only independent x and y tell it from v
-    twist = lambda v: v + v.roll(1) - v.roll(-1)  # noqa: E731
+    twist: Function = lambda v: v + v.roll(1) - v.roll(-1)  # noqa: E731
     large, small, image, half = (1, 2, 9, 9), (1, 3, 5, 5), (1, 1, 8, 8), (1, 1, 4, 4)
     return {
         "convolution": (conv, back, large, small, True),

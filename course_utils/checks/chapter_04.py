@@ -8,19 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from course_utils.checks import (
-    Function,
-    Misconception,
-    as_number,
-    as_tensor,
-    compare,
-    exercise,
-    expect_graph,
-    expect_shape,
-    near,
-    rand,
-    randn,
-)
+from course_utils.checks import Function, Misconception, as_tensor, compare, exercise, expect_graph, near
+from course_utils.checks.inputs import rand, randn
 
 
 @exercise("4.1")
@@ -32,7 +21,7 @@ def exercise_1(unbiased_mask: Function) -> str:
         answer, again = as_tensor(unbiased_mask(given, share)), as_tensor(unbiased_mask(x.clone(), share))
         if not torch.equal(given, x):
             raise Misconception("x itself has changed: make a new tensor, or the target of the loss is spoilt as well")
-        expect_shape(answer, x.shape)
+        answer = as_tensor(answer, x.shape)
         if torch.equal(answer, again):
             raise Misconception("two calls give the same mask: draw a fresh one in each (torch.rand_like)")
         _judge_mask(x, answer, share)
@@ -156,7 +145,7 @@ def _judge_loss(result: Any, x: Tensor, noisy: Tensor, x_hat: Tensor) -> None:
         (x - x_hat).abs().flatten(1).sum(1).mean(): "that is the absolute error; the loss has squares",
         each.mean() / 2: "there is no ½ in the loss of the course",
     }
-    value = as_number(result, "a loss is one number")
+    value = as_tensor(result, (), "a loss is one number")
     otherwise = f"for the noise you drew the loss is {each.mean():.3f}, yours {value:.3f}; see section 1"
     compare(value, each.mean(), slips, otherwise)
 
@@ -182,7 +171,7 @@ def exercise_3(answer: Any) -> str:
         4: "that is the ratio of the squared errors; now ten times its log₁₀",
     }
     otherwise = "square both errors, take 10·log₁₀(1/error) of each, subtract; two decimals"
-    compare(as_number(answer), right, slips, otherwise, rtol=0, atol=0.006)
+    compare(as_tensor(answer, ()), right, slips, otherwise, rtol=0, atol=0.006)
     return "half the error, a quarter of the squared error"
 
 
@@ -236,7 +225,7 @@ def exercise_5(score_of: Function) -> str:
     answer = as_tensor(score_of(r, given, sigma))
     if not torch.equal(given, x):
         raise Misconception("x itself has changed: make a new tensor")
-    expect_shape(answer, x.shape, ": a vector each")
+    answer = as_tensor(answer, x.shape, ": a vector each")
     step = r(x) - x
     slips = {
         step: "that is the step, σ² times the score: divide, see (4.3)",
@@ -267,7 +256,7 @@ def exercise_6(step_down: Function) -> str:
     answer, again = (as_tensor(step_down(r, z, sigma, lower)) for z in (given, x.clone()))
     if not torch.equal(given, x):
         raise Misconception("x itself has changed: make a new tensor")
-    expect_shape(answer, x.shape)
+    answer = as_tensor(answer, x.shape)
     if not torch.allclose(answer, again):
         raise Misconception("fresh noise was drawn; (4.6) keeps a part of the old noise, x − r(x), instead")
     if not asked:

@@ -8,21 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from course_utils.checks import (
-    Function,
-    Misconception,
-    as_number,
-    as_tensor,
-    compare,
-    compare_formula,
-    exercise,
-    expect_graph,
-    expect_shape,
-    has_graph,
-    near,
-    rand,
-    randn,
-)
+from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise, expect_graph, near
+from course_utils.checks.inputs import rand, randn
 
 
 @exercise("5.1")
@@ -42,7 +29,7 @@ def exercise_1(gaussian_negative_elbo: Function) -> str:
     full = error / (2 * sigma**2) + 784 / 2 * math.log(2 * math.pi * sigma**2) + each.sum(1)  # (6,)
     if near(as_tensor(result), full):
         raise Misconception("one value per picture: average over the batch, the optimiser needs one number")
-    value, right = as_number(result, "a loss is one number"), full.mean()
+    value, right = as_tensor(result, (), "a loss is one number"), full.mean()
     otherwise = (
         f"on a random batch the negative ELBO is {right:.3f} nats, yours {value:.3f}; start from the formula at the "
         "head of section 9"
@@ -98,7 +85,7 @@ def exercise_2(diagonal_kl: Function) -> str:
         raise Misconception("one number for all rows; asked is one value for each row, (B,)")
     if near(value, each):
         raise Misconception("one value for each dimension: independent dimensions add up, sum over dim 1")
-    expect_shape(value, (4,))
+    value = as_tensor(value, (4,))
     widths, shift, logs = (logvar0 - logvar1).exp(), (mu0 - mu1).square(), logvar1 - logvar0
     slips = {
         kl_divergence(second, first).sum(1): "that is KL(second‖first); the KL is not symmetric, and the second "
@@ -127,8 +114,7 @@ def exercise_3(exponential_draw: Function) -> str:
     """Exponential draws as a function of uniform ones."""
     rate, uniform = (0.5 + rand(7, 400, seed=0)).requires_grad_(), rand(7, 400, seed=1)
     result = exponential_draw(rate, uniform)
-    z, lam = as_tensor(result), rate.detach()
-    expect_shape(z, uniform.shape, ", that of uniform")
+    z, lam = as_tensor(result, uniform.shape, ", that of uniform"), rate.detach()
     up, down = -torch.log1p(-uniform) / lam, -uniform.log() / lam
     slips = {
         up * lam * lam: "you multiplied by the rate; solving u = 1 − exp(−λz) for z divides by it",
@@ -148,7 +134,8 @@ def exercise_3(exponential_draw: Function) -> str:
     if not near(again, z) or near(other, z):
         otherwise = "`uniform` is not used: the draws must be a function of it, not come from a generator"
     compare(z, (up, down), slips, otherwise)
-    slope = torch.autograd.grad(result.sum(), rate, allow_unused=True)[0] if has_graph(result) else None
+    graph = isinstance(result, Tensor) and result.requires_grad
+    slope = torch.autograd.grad(result.sum(), rate, allow_unused=True)[0] if graph else None
     if slope is None:
         raise Misconception("the draws are right, but no gradient reaches `rate`: do not detach it or use .sample()")
     if not near(slope, -z / lam):
@@ -170,15 +157,12 @@ def exercise_4(implied_sigma: Function) -> str:
         lambda a, b, n: math.sqrt(b / (2 * a * n)): "D stands on the wrong side: the average *divides* the error by D, "
         "which widens the decoder",
     }
-
-    def otherwise(value: float, right: float, a: float, b: float, D: int) -> str:
-        return (
-            f"for a = {a:g}, b = {b:g}, D = {D} the width is {right:.3f}, yours {value:.3f}; divide the loss by b "
-            "and compare with the formula at the head of section 9"
-        )
-
+    otherwise = (
+        "for a = {0:g}, b = {1:g}, D = {2} the width is {right:.3f}, yours {value:.3f}; divide the loss by b "
+        "and compare with the formula at the head of section 9"
+    )
     cases = [(1.0, 0.00025, 12_288), (1000.0, 1.0, 784), (3.0, 0.6, 50)]
-    compare_formula(implied_sigma, cases, lambda a, b, n: math.sqrt(b * n / (2 * a)), slips, otherwise)
+    compare_all(implied_sigma, cases, lambda a, b, n: math.sqrt(b * n / (2 * a)), slips, otherwise)
     return "only the ratio of the weights counts, and D"
 
 
@@ -194,7 +178,7 @@ def exercise_5(iw_bound: Function) -> str:
         raise Misconception("you averaged over the pictures; the k draws of one picture run along the first axis")
     if near(value, right.mean()):
         raise Misconception("one number for all pictures; asked is one value for each, (B,)")
-    expect_shape(value, (5,))
+    value = as_tensor(value, (5,))
     if not torch.isfinite(value).all():
         raise Misconception(
             "log 0: exp of the smallest log-weights underflows to zero. Keep to logarithms: torch.logsumexp"
@@ -220,7 +204,7 @@ def exercise_6(free_bits: Function) -> str:
     mu, logvar = 0.9 * scales * randn(16, 6, seed=0), 0.7 * scales * randn(16, 6, seed=1)
     inputs = [mu.clone().requires_grad_(), logvar.clone().requires_grad_()]
     result = free_bits(*inputs, floor)
-    value, each = as_number(result, "the KL term is one number"), _kl(mu, logvar)  # (16, 6)
+    value, each = as_tensor(result, (), "the KL term is one number"), _kl(mu, logvar)  # (16, 6)
     mean = each.mean(0)
     right = mean.clamp(min=floor).sum()
     slips = {

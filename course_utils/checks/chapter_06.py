@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.checks import (
-    Function,
-    Misconception,
-    as_number,
-    as_tensor,
-    compare,
-    compare_formula,
-    exercise,
-    expect_shape,
-    has_graph,
-    near,
-    rand,
-)
+from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise, near
+from course_utils.checks.inputs import rand
 
 Times = Mapping[str, float]  # phase → seconds, or → how many times as fast it gets
 
@@ -35,7 +23,7 @@ def exercise_1(bits_per_dimension: Function) -> str:
     bits = nats.mean() / math.log(2)
     if near(as_tensor(result), 8 + nats / (D * math.log(2))):
         raise Misconception("one value per picture; asked is their mean, one number")
-    value, right = as_number(result, "the mean over the pictures is one number"), 8 + bits / D
+    value, right = as_tensor(result, (), "the mean over the pictures is one number"), 8 + bits / D
     slips = {
         bits / D: "the 8 bits of a level are missing: a density on [0, 1] is 256 times one per level, so log 256 is "
         "subtracted for every dimension, see (6.2)",
@@ -55,8 +43,7 @@ def exercise_1(bits_per_dimension: Function) -> str:
 def exercise_2(level_probabilities: Function) -> str:
     """Probabilities of the 256 levels under a discretised logistic pixel."""
     for mean, s in ((0.4, 0.05), (0.03, 0.1), (0.97, 0.02)):
-        value = as_tensor(level_probabilities(mean, s))
-        expect_shape(value, (256,), ", one for each level")
+        value = as_tensor(level_probabilities(mean, s), (256,), ", one for each level")
         _judge_levels(value, mean, s)
     return "256 masses that sum to 1"
 
@@ -95,7 +82,13 @@ def _judge_levels(value: Tensor, mean: float, s: float) -> None:
 
 
 def _masses(
-    low: Tensor, high: Tensor, mean: float, s: float, *, ends: bool = True, F_of: Function = torch.sigmoid
+    low: Tensor,
+    high: Tensor,
+    mean: float,
+    s: float,
+    *,
+    ends: bool = True,
+    F_of: Callable[[Tensor], Tensor] = torch.sigmoid,
 ) -> Tensor:
     upper, lower = F_of((high / 256 - mean) / s), F_of((low / 256 - mean) / s)
     if ends:
@@ -111,7 +104,7 @@ def exercise_3(log_difference: Function) -> str:
     inputs = [t.clone().requires_grad_() for t in (a, b)]
     result = log_difference(*inputs)
     value, right = as_tensor(result), _log_difference(a.double(), b.double())
-    expect_shape(value, a.shape, ", that of a")
+    value = as_tensor(value, a.shape, ", that of a")
     _judge_difference(value[:4], right[:4], a[:4].double(), b[:4].double())
     if not value.isfinite().all():
         bad = int((~value.isfinite()).nonzero()[0])
@@ -125,7 +118,7 @@ def exercise_3(log_difference: Function) -> str:
             f"at a = {a[bad]:g}, b = {b[bad]:g} the result should be {right[bad]:.3f}, yours is {value[bad]:.3f}: a "
             "small constant inside the logarithm, or clamping, bends the tails; use (6.5)"
         )
-    if not has_graph(result):
+    if not (isinstance(result, Tensor) and result.requires_grad):
         raise Misconception("the values are right, but they have lost their graph: a decoder could not learn from them")
     slopes = torch.autograd.grad(result.sum(), inputs, allow_unused=True)
     if any(slope is None or not slope.isfinite().all() for slope in slopes):
@@ -160,7 +153,7 @@ def _log_difference(a: Tensor, b: Tensor) -> Tensor:
 def exercise_4(best_sigma: Function) -> str:
     """The width under which Gaussian pixels fit best."""
     x, x_hat = rand(5, 3, 6, 4, seed=0).float(), 0.7 * rand(5, 3, 6, 4, seed=1).float() + 0.25  # another mean than x
-    value = as_number(best_sigma(x.clone(), x_hat.clone()), "asked is one number for all pixels and pictures")
+    value = as_tensor(best_sigma(x.clone(), x_hat.clone()), (), "asked is one number for all pixels and pictures")
     error = (x - x_hat).double()
     squares = error.square()
     right = squares.mean().sqrt()
@@ -222,12 +215,6 @@ def exercise_5(speed_up: Function) -> str:
         lambda s, f: 1 / (1 - changing(s, f) / old(s, f)) if len(f) < len(s) else math.inf: "that is the limit for "
         "infinitely fast phases, 1/(1 − p)",
     }
-
-    def otherwise(value: float, right: float, seconds: Times, factors: Times) -> str:
-        return f"for {seconds} and {factors} the run is {right:.4f} times as fast, not {value:.4f}"
-
-    def answer(seconds: Times, factors: Times) -> Any:
-        return speed_up(dict(seconds), dict(factors))
-
-    compare_formula(answer, cases, lambda s, f: old(s, f) / new(s, f), slips, otherwise)
+    otherwise = "for {0} and {1} the run is {right:.4f} times as fast, not {value:.4f}"
+    compare_all(speed_up, cases, lambda s, f: old(s, f) / new(s, f), slips, otherwise)
     return "old time over new time"

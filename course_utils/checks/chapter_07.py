@@ -7,18 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from course_utils.checks import (
-    Function,
-    Misconception,
-    as_number,
-    as_tensor,
-    compare,
-    compare_formula,
-    exercise,
-    expect_shape,
-    rand,
-    randn,
-)
+from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise
+from course_utils.checks.inputs import rand, randn
 
 #: Log-densities of thousands of nats agree within what float32 can tell, not within a share of them.
 NATS = {"rtol": 0.0, "atol": 2e-3}
@@ -27,12 +17,12 @@ NATS = {"rtol": 0.0, "atol": 2e-3}
 @exercise("7.1")
 def exercise_1(unbiased_mmd: Function) -> str:
     """Unbiased squared MMD from three kernel matrices."""
-    kxx, kyy, kxy = _kernels(randn(7, 3, seed=0), randn(5, 3, seed=1) + 0.4)
+    kxx, kyy, kxy = _kernels(randn(7, 3, seed=3), randn(5, 3, seed=4) + 0.4)
     n, m = 7, 5
     off_x, off_y, mixed = kxx.sum() - n, kyy.sum() - m, kxy.mean()
     mean_x, mean_y = off_x / (n * (n - 1)), off_y / (m * (m - 1))
     right = mean_x + mean_y - 2 * mixed
-    value = as_number(unbiased_mmd(kxx.clone(), kyy.clone(), kxy.clone()))
+    value = as_tensor(unbiased_mmd(kxx.clone(), kyy.clone(), kxy.clone()), ())
     slips = {
         kxx.mean() + kyy.mean() - 2 * mixed: "every point is compared with itself as well: leave the diagonals out of "
         "the first two means, k(x, x) = 1 says nothing",
@@ -46,8 +36,8 @@ def exercise_1(unbiased_mmd: Function) -> str:
         right.clamp(min=0).sqrt(): "that is its root; asked is the square, which may be negative",
     }
     compare(value, right, slips, f"the estimate is {right:.4f}, yours {value:.4f}; look at (7.4), term by term")
-    x = randn(40, 2, seed=3)
-    if not as_number(unbiased_mmd(*_kernels(x[::2], x[1::2]))) < 0:
+    x = randn(40, 2, seed=0)
+    if not as_tensor(unbiased_mmd(*_kernels(x[::2], x[1::2])), ()) < 0:
         raise Misconception("for two halves of one set the estimate is negative here; do not clip it at 0")
     return "the diagonals are gone, and with them the bias"
 
@@ -66,7 +56,7 @@ def exercise_2(window_log_density: Function) -> str:
         raise Misconception("squared itself has changed: work on a new tensor, not with in-place operations")
     if value.shape == (6,):
         raise Misconception("one number for each sample; asked is one for each test point: sum over the second axis")
-    expect_shape(value, (4,), ": one number for each test point")
+    value = as_tensor(value, (4,), ": one number for each test point")
     if not torch.isfinite(value).all():
         raise Misconception("exp underflows to 0 and its logarithm is −∞: use torch.logsumexp on the exponents")
     scaled, constant = -squared / (2 * sigma**2), 0.5 * dim * math.log(2 * math.pi * sigma**2)
@@ -103,12 +93,9 @@ def exercise_3(bits_per_pixel: Function) -> str:
         lambda v, n: 8 * n - v / math.log(2): "that is bits per picture",
         lambda v, n: math.log(256) - v / n: "that is nats per pixel",
     }
-
-    def otherwise(value: float, right: float, v: float, n: int) -> str:
-        return f"{v:g} nats of {n} pixels are {right:.4f} bits per pixel, yours {value:.4f}; see (7.6)"
-
+    otherwise = "{0:g} nats of {1} pixels are {right:.4f} bits per pixel, yours {value:.4f}; see (7.6)"
     cases = [(1300.0, 784), (-50.0, 100), (0.0, 12)]
-    compare_formula(bits_per_pixel, cases, lambda v, n: 8 - v / (n * math.log(2)), slips, otherwise)
+    compare_all(bits_per_pixel, cases, lambda v, n: 8 - v / (n * math.log(2)), slips, otherwise)
     return "8 bits for no knowledge at all, and less for every nat gained"
 
 
@@ -118,8 +105,7 @@ def exercise_4(diluted: Function) -> str:
     log_p = torch.tensor([1500.0, -2000.0, -3.0, 0.5, -1900.0], dtype=torch.float64)
     log_q = torch.tensor([0.0, -1990.0, -4.0, 2.0, -2100.0], dtype=torch.float64)
     share = 0.2
-    value = as_tensor(diluted(log_p.clone(), log_q.clone(), share))
-    expect_shape(value, (5,), ": one number for each point")
+    value = as_tensor(diluted(log_p.clone(), log_q.clone(), share), (5,), ": one number for each point")
     if not torch.isfinite(value).all():
         raise Misconception(
             "exp of 1500 overflows, exp of −2000 underflows: stay with logarithms, torch.logaddexp or torch.logsumexp"
@@ -165,13 +151,10 @@ def exercise_5(support_size: Function) -> str:
         lambda s, c: size(s, c) * math.log(2): "log to the base 2; (7.11) has the natural logarithm",
         lambda s, c: size(s, c) * math.log(10): "log to the base 10; (7.11) has the natural logarithm",
     }
-
-    def otherwise(value: float, right: float, s: int, c: float) -> str:
-        return (
-            f"repetitions in {c:.0%} of batches of {s} mean about {right:.0f} pictures, yours {value:.5g}; solve "
-            "(7.11) for N"
-        )
-
+    otherwise = (
+        "repetitions in {1:.0%} of batches of {0} mean about {right:.0f} pictures, yours {value:.5g}; solve "
+        "(7.11) for N"
+    )
     rights = (size, lambda s, c: size(s, c) * s / (s - 1), lambda s, c: round(size(s, c)))
-    compare_formula(support_size, [(100, 0.5), (400, 0.9), (23, 0.05)], rights, slips, otherwise)
+    compare_all(support_size, [(100, 0.5), (400, 0.9), (23, 0.05)], rights, slips, otherwise)
     return "and rare modes are not counted"
