@@ -1,8 +1,8 @@
 """Every check of chapter 03 passes its solution and names the misconception behind each wrong answer."""
 
-import pytest
 import torch
 import torch.nn.functional as F
+from helpers.answers import Answers
 
 from course_utils.checks import chapter_03 as check
 
@@ -304,32 +304,9 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_solution_passes(name):
-    verdict = getattr(check, name).judge(SOLUTIONS[name])
-    assert verdict.status == "passed", verdict.message
-
-
-@pytest.mark.parametrize(("name", "answer", "words"), WRONG, ids=[f"{n}-{w}" for n, _, w in WRONG])
-def test_wrong_answer_is_named(name, answer, words):
-    verdict = getattr(check, name).judge(answer)
-    assert verdict.status == "wrong", verdict.message
-    assert words in verdict.message
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_stub_counts_as_not_attempted(name):
-    def stub(*arguments): ...
-
-    answer = ... if name == "exercise_1" else stub
-    assert getattr(check, name).judge(answer).status == "not attempted"
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_checking_leaves_global_randomness_alone(name):
-    before = torch.get_rng_state()
-    getattr(check, name).judge(SOLUTIONS[name])
-    assert torch.equal(before, torch.get_rng_state())
+class TestAnswers(Answers):
+    check, solutions, wrong = check, SOLUTIONS, WRONG
+    as_it_is = ("exercise_2", "exercise_3", "exercise_5")
 
 
 def test_torch_is_whole_again_after_a_check():

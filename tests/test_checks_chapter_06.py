@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
+from helpers.answers import Answers
 
 from course_utils.checks import chapter_06 as check
 
@@ -132,54 +132,21 @@ WRONG = [
     ("exercise_5", lambda s, f: 1.5, "times as fast"),
 ]
 
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_solution_passes(name):
-    verdict = getattr(check, name).judge(SOLUTIONS[name])
-    assert verdict.status == "passed", verdict.message
-
-
 RIGHT = [
     ("exercise_1", lambda p, D: float(bits(p.double(), D))),
     ("exercise_1", lambda p, D: np.float64(bits(p, D))),
     ("exercise_1", lambda p, D: -(p - D * math.log(256)).mean().numpy() / (D * LOG2)),
     ("exercise_1", lambda p, D: bits(p, D).reshape(1)),
-    ("exercise_2", lambda m, s: levels(m, s).float()),
     ("exercise_2", in_float32),
-    ("exercise_2", lambda m, s: levels(m, s).numpy()),
-    ("exercise_2", lambda m, s: levels(m, s).tolist()),
     ("exercise_3", lambda a, b: stable(a.double(), b.double())),
     ("exercise_3", lambda a, b: b + torch.log(-torch.expm1(a - b)) - F.softplus(b) - F.softplus(a)),
     ("exercise_4", lambda x, y: float(best(x, y))),
     ("exercise_4", lambda x, y: np.sqrt(((x - y).numpy() ** 2).mean())),
     ("exercise_4", lambda x, y: best(x.double(), y.double())),
-    ("exercise_5", lambda s, f: torch.tensor(faster(s, f))),
     ("exercise_5", lambda s, f: np.float64(faster(s, f))),
 ]
 
 
-@pytest.mark.parametrize(("name", "answer"), RIGHT, ids=[f"{name}-{k}" for k, (name, _) in enumerate(RIGHT)])
-def test_other_right_answers_pass(name, answer):
-    verdict = getattr(check, name).judge(answer)
-    assert verdict.status == "passed", verdict.message
-
-
-@pytest.mark.parametrize(("name", "answer", "words"), WRONG, ids=[f"{n}-{w}" for n, _, w in WRONG])
-def test_wrong_answer_is_named(name, answer, words):
-    verdict = getattr(check, name).judge(answer)
-    assert verdict.status == "wrong", verdict.message
-    assert words in verdict.message
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_stub_counts_as_not_attempted(name):
-    def stub(*arguments): ...
-
-    assert getattr(check, name).judge(stub).status == "not attempted"
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_checking_leaves_global_randomness_alone(name):
-    before = torch.get_rng_state()
-    getattr(check, name).judge(SOLUTIONS[name])
-    assert torch.equal(before, torch.get_rng_state())
+class TestAnswers(Answers):
+    check, solutions, right, wrong = check, SOLUTIONS, RIGHT, WRONG
+    as_it_is = ("exercise_3",)

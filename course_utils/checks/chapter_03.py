@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NoReturn
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.checks import Misconception, exercise, near
+from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise, near
 
 #: (B, c_in, c_out, h, w, f, stride, padding, output_padding): one new difficulty at a time.
 STEPS = (
@@ -30,42 +31,37 @@ STEPS = (
 
 
 @exercise("3.1")
-def exercise_1(answer) -> str:
+def exercise_1(answer: Any) -> str:
     """A 2×2 input and a 2×2 kernel, stride 1, on paper."""
     x, w = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, -1.0], [0.0, 2.0]])
-    right, value = _stamp(x, w), torch.as_tensor(answer, dtype=torch.float32)
-    slips = [
-        (_stamp(x, w, s=2), "these are the stamps side by side, the result of stride 2; at stride 1 neighbours "
-         "start one place apart and overlap"),
-        (_stamp(x, w, add=False), "where stamps overlap the later one has replaced the earlier; they add, see (3.6)"),
-        (_stamp(x, w.flip(0, 1)), "you stamped the flipped kernel: flipping belongs to view 4, (3.9); a stamp is "
-         "the kernel as it is"),
-        (_stamp(x.T, w), "rows and columns of the input are exchanged: the 2 stands to the right of the 1"),
-        (_stamp(x, w.T), "rows and columns of the kernel are exchanged"),
-        (right.T, "rows and columns of the result are exchanged: row 0 holds what the upper halves of the stamps of 1 "
-         "and 2 leave"),
-        ((x * w).sum(), "that collects: it is the ordinary convolution, one number. A transposed convolution spreads "
-         "four numbers over 3×3 places"),
-        ((x * w).sum().view(1, 1), "that collects: it is the ordinary convolution, one number. A transposed "
-         "convolution spreads four numbers over 3×3 places"),
-    ]  # fmt: skip
-    for wrong, message in slips:
-        if near(value, wrong, atol=1e-4):
-            raise Misconception(message)
-    if value.shape != (3, 3):
-        raise Misconception(f"the result has shape {tuple(value.shape)}; by (3.11) it is 1·(2 − 1) + 2 = 3 each way")
-    if not near(value, right, atol=1e-4):
-        r, c = (value - right).abs().gt(1e-4).nonzero()[0].tolist()
+    right, value, collected = _stamp(x, w), as_tensor(answer), (x * w).sum()
+    slips = {
+        _stamp(x, w, s=2): "these are the stamps side by side, the result of stride 2; at stride 1 neighbours "
+        "start one place apart and overlap",
+        _stamp(x, w, add=False): "where stamps overlap the later one has replaced the earlier; they add, see (3.6)",
+        _stamp(x, w.flip(0, 1)): "you stamped the flipped kernel: flipping belongs to view 4, (3.9); a stamp is "
+        "the kernel as it is",
+        _stamp(x.T, w): "rows and columns of the input are exchanged: the 2 stands to the right of the 1",
+        _stamp(x, w.T): "rows and columns of the kernel are exchanged",
+        right.T: "rows and columns of the result are exchanged: row 0 holds what the upper halves of the stamps of 1 "
+        "and 2 leave",
+        (collected, collected.view(1, 1)): "that collects: it is the ordinary convolution, one number. A transposed "
+        "convolution spreads four numbers over 3×3 places",
+    }
+    otherwise = f"the result has shape {tuple(value.shape)}; by (3.11) it is 1·(2 − 1) + 2 = 3 each way"
+    if value.shape == (3, 3):
+        r, c = divmod(int((value - right).abs().gt(1e-4).flatten().int().argmax()), 3)  # the first that differs
         stamps = (2 if r == 1 else 1) * (2 if c == 1 else 1)
-        raise Misconception(
+        otherwise = (
             f"row {r}, column {c} (counted from 0) is not {value[r, c]:g}: of the four stamps {stamps} "
             f"{'lies' if stamps == 1 else 'lie'} there; draw where each begins"
         )
+    compare(value, right, slips, otherwise)
     return "four stamps, added where they overlap"
 
 
 @exercise("3.2")
-def exercise_2(way_back) -> str:
+def exercise_2(way_back: Function) -> str:
     """Output size, and the remainder that the rounding threw away."""
     cases = [
         (i, f, s, p)
@@ -80,40 +76,43 @@ def exercise_2(way_back) -> str:
         answers.append(tuple(answer))
     if any(isinstance(n, float) for answer in answers for n in answer):
         raise Misconception("sizes are whole numbers: divide with //, which rounds down to a whole number")
-    answers = [(int(o), int(k)) for o, k in answers]
     right = [((i + 2 * p - f) // s + 1, (i + 2 * p - f) % s) for i, f, s, p in cases]
     if answers == [(k, o) for o, k in right]:
         raise Misconception("both are right, but the order is exchanged: first the size, then the output_padding")
-    _compare_sizes([o for o, _ in answers], cases)
-    _compare_paddings([k for _, k in answers], cases)
+    known = dict(zip(cases, answers, strict=True))
+    _compare_sizes(lambda *case: known[case][0], cases)
+    _compare_paddings(lambda *case: known[case][1], cases)
     return "output_padding is what the rounding threw away"
 
 
 @exercise("3.3")
-def exercise_3(conv_transpose2d) -> str:
+def exercise_3(conv_transpose2d: Function) -> str:
     """Transposed convolution with stride, padding, output_padding, channels and batch, in 300 random settings."""
     generator, done = torch.Generator().manual_seed(3), 0
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
     for setting in STEPS:
-        _compare(conv_transpose2d, setting, generator)
+        _judge_setting(conv_transpose2d, setting, generator)
     while done < 300:
-        draw = lambda low, high: int(torch.randint(low, high + 1, (), generator=generator))  # noqa: E731
         s, f = draw(1, 4), draw(1, 5)
         p, extra, height, width = draw(0, f - 1), draw(0, s - 1), draw(1, 5), draw(1, 5)
         if min(s * (side - 1) + f - 2 * p + extra for side in (height, width)) < 1:
             continue
-        _compare(conv_transpose2d, (draw(1, 3), draw(1, 3), draw(1, 3), height, width, f, s, p, extra), generator)
+        _judge_setting(conv_transpose2d, (draw(1, 3), draw(1, 3), draw(1, 3), height, width, f, s, p, extra), generator)
         done += 1
     return "equal to torch in 300 random settings"
 
 
 @exercise("3.4")
-def exercise_4(phase_sums) -> str:
+def exercise_4(phase_sums: Function) -> str:
     """Sums of the kernel entries that share their phase in both directions."""
     generator = torch.Generator().manual_seed(4)
     for f, s in ((4, 2), (3, 2), (5, 3), (6, 3), (3, 1), (2, 3)):
         w = torch.randn(f, f, generator=generator)
         try:
-            value = torch.as_tensor(phase_sums(w.clone(), s)).detach()
+            result = phase_sums(w.clone(), s)
         except Exception as error:
             if f % s == 0:
                 raise
@@ -121,73 +120,63 @@ def exercise_4(phase_sums) -> str:
                 f"with kernel {f} and stride {s} it raised {type(error).__name__}: the stride need not divide the "
                 "kernel size; slices with a step, w[r::s], cope with that"
             ) from error
-        _compare_phases(value, w, s)
+        _compare_phases(as_tensor(result), w, s)
     return "unequal sums are the pattern that a constant input will show"
 
 
 @exercise("3.5")
-def exercise_5(is_adjoint) -> str:
+def exercise_5(is_adjoint: Function) -> str:
     """Does ⟨Ax, y⟩ = ⟨x, By⟩ hold for random x and y?"""
     pairs = _pairs()
-    found = {}
-    for name, (forward, backward, shape_in, shape_out, _) in pairs.items():
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(5)
-            found[name] = _verdict(is_adjoint, forward, backward, shape_in, shape_out)
-    right = {name: pair[-1] for name, pair in pairs.items()}
-    if found == right:
-        return "the same test finds wrong gradients, too: backward is the adjoint of forward"
+    found = {name: _verdict(is_adjoint, *pair[:4]) for name, pair in pairs.items()}
+    right = {name: pair[4] for name, pair in pairs.items()}
     wrong = [name for name in found if found[name] != right[name]]
-    raise Misconception(_named_impostor(found, right, wrong))
+    if wrong:
+        raise Misconception(_named_impostor(found, right, wrong))
+    return "the same test finds wrong gradients, too: backward is the adjoint of forward"
 
 
 # ---------------------------------------------------------------- exercise 3.2
 
 
-def _compare_sizes(sizes: list[int], cases: list[tuple]) -> None:
-    slips = [
-        (lambda i, f, s, p: (i + 2 * p - f) // s, "the size is one short: counting starts at k = 0, so there is one "
-         "output more than steps, see (3.4)"),
-        (lambda i, f, s, p: math.ceil((i + 2 * p - f) / s) + 1, "you rounded up: a kernel that does not fit any more "
-         "gives no output, so (3.4) rounds down"),
-        (lambda i, f, s, p: (i + p - f) // s + 1, "the padding lies at both ends: 2p in (3.4)"),
-        (lambda i, f, s, p: (i - f) // s + 1, "the size does not know the padding: 2p in (3.4)"),
-        (lambda i, f, s, p: s * (i - 1) + f - 2 * p, "that is the size after the transposed convolution, (3.11); the "
-         "first number asked for is the size after the ordinary one, (3.4)"),
-    ]  # fmt: skip
-    for formula, message in slips:
-        if sizes == [formula(*case) for case in cases]:
-            raise Misconception(message)
-    for size, (i, f, s, p) in zip(sizes, cases, strict=True):
-        right = (i + 2 * p - f) // s + 1
-        if size != right:
-            raise Misconception(f"for i = {i}, f = {f}, s = {s}, p = {p} the size is {right}, yours {size}; see (3.4)")
+def _compare_sizes(size: Function, cases: Sequence[tuple[int, ...]]) -> None:
+    def right(i: int, f: int, s: int, p: int) -> int:
+        return (i + 2 * p - f) // s + 1
+
+    slips = {
+        lambda i, f, s, p: (i + 2 * p - f) // s: "the size is one short: counting starts at k = 0, so there is one "
+        "output more than steps, see (3.4)",
+        lambda i, f, s, p: math.ceil((i + 2 * p - f) / s) + 1: "you rounded up: a kernel that does not fit any more "
+        "gives no output, so (3.4) rounds down",
+        lambda i, f, s, p: (i + p - f) // s + 1: "the padding lies at both ends: 2p in (3.4)",
+        lambda i, f, s, p: (i - f) // s + 1: "the size does not know the padding: 2p in (3.4)",
+        lambda i, f, s, p: s * (i - 1) + f - 2 * p: "that is the size after the transposed convolution, (3.11); the "
+        "first number asked for is the size after the ordinary one, (3.4)",
+    }
+    otherwise = "for i = {0}, f = {1}, s = {2}, p = {3} the size is {right:g}, yours {value:g}; see (3.4)"
+    compare_all(size, cases, right, slips, otherwise)
 
 
-def _compare_paddings(paddings: list[int], cases: list[tuple]) -> None:
-    slips = [
-        (lambda i, f, s, p: 0, "the sizes are right; but output_padding = 0 returns to the smallest of the sizes "
-         "that shrink alike, and i may be a larger one"),
-        (lambda i, f, s, p: s - 1, "the sizes are right; but output_padding = s − 1 returns to the largest of the "
-         "sizes that shrink alike, and i may be a smaller one"),
-        (lambda i, f, s, p: i % s, "the remainder is not that of i alone: the rounding in (3.4) is of (i + 2p − f)/s"),
-        (lambda i, f, s, p: (i - f) % s, "the remainder forgets the padding: the rounding in (3.4) is of "
-         "(i + 2p − f)/s"),
-        (lambda i, f, s, p: (i + p - f) % s, "the padding lies at both ends: the remainder is that of (i + 2p − f)/s"),
-        (lambda i, f, s, p: -(i + 2 * p - f) % s, "that is what is missing to the next output, not what was left "
-         "over: solve (3.11) for output_padding"),
-        (lambda i, f, s, p: (i + 2 * p - f) // s, "// gives the quotient; what was thrown away is the remainder, %"),
-    ]  # fmt: skip
-    for formula, message in slips:
-        if paddings == [formula(*case) for case in cases]:
-            raise Misconception(message)
-    for extra, (i, f, s, p) in zip(paddings, cases, strict=True):
-        o = (i + 2 * p - f) // s + 1
-        if extra != (i + 2 * p - f) % s:
-            raise Misconception(
-                f"for i = {i}, f = {f}, s = {s}, p = {p} your output_padding of {extra} leads to "
-                f"{s * (o - 1) + f - 2 * p + extra}, see (3.11)"
-            )
+def _compare_paddings(padding: Function, cases: Sequence[tuple[int, ...]]) -> None:
+    def right(i: int, f: int, s: int, p: int) -> int:
+        return (i + 2 * p - f) % s
+
+    slips = {
+        lambda i, f, s, p: 0: "the sizes are right; but output_padding = 0 returns to the smallest of the sizes "
+        "that shrink alike, and i may be a larger one",
+        lambda i, f, s, p: s - 1: "the sizes are right; but output_padding = s − 1 returns to the largest of the "
+        "sizes that shrink alike, and i may be a smaller one",
+        lambda i, f, s, p: i % s: "the remainder is not that of i alone: the rounding in (3.4) is of (i + 2p − f)/s",
+        lambda i, f, s, p: (i - f) % s: "the remainder forgets the padding: the rounding in (3.4) is of (i + 2p − f)/s",
+        lambda i, f, s, p: (i + p - f) % s: "the padding lies at both ends: the remainder is that of (i + 2p − f)/s",
+        lambda i, f, s, p: -(i + 2 * p - f) % s: "that is what is missing to the next output, not what was left "
+        "over: solve (3.11) for output_padding",
+        lambda i, f, s, p: (i + 2 * p - f) // s: "// gives the quotient; what was thrown away is the remainder, %",
+    }
+    otherwise = (
+        "for i = {0}, f = {1}, s = {2}, p = {3} your output_padding of {value:g} leads to {0}{off:+g}, see (3.11)"
+    )
+    compare_all(padding, cases, right, slips, otherwise)
 
 
 # ---------------------------------------------------------------- exercises 3.1 and 3.3
@@ -221,44 +210,49 @@ def _transposed(
     return cut if tail else F.pad(cut, (0, extra, 0, extra))
 
 
-def _variants(x: Tensor, w: Tensor, s: int, p: int, extra: int) -> list[tuple[Callable[[], Tensor], str]]:
-    """Wrong answers that are known by name, each with its message."""
-    whole = lambda: _transposed(x, w, s, 0, 0)  # noqa: E731
-    square = w.shape[0] == w.shape[1]
-    return [
-        (lambda: _transposed(x, w, s, p, extra, add=False), "later stamps replace earlier ones where they overlap: "
-         "add to the canvas (+=), see (3.6)"),
-        (lambda: _transposed(x, w.flip(2, 3), s, p, extra), "the kernel is the wrong way round: a stamp is "
-         "the kernel as it is; only if you collect from inserted zeros is it flipped, once, see (3.9)"),
-        (lambda: _transposed(x, w.transpose(2, 3), s, p, extra), "rows and columns of the kernel are exchanged"),
-        (lambda: _transposed(x, w, 1, p, extra), "the stride has no effect: pixel (r, c) is stamped at (s·r, s·c)"),
-        (lambda: _transposed(x, w.transpose(0, 1), s, p, extra) if square else None, "the channels are exchanged: "
-         "weight[i, o] is the stamp that input channel i puts on output channel o"),
-        (lambda: _transposed(x[:, :1], w[:1], s, p, extra), "only the first input channel is used: every output "
-         "channel is a sum over all input channels"),
-        (lambda: _transposed(x.sum(0, keepdim=True), w, s, p, extra).expand(len(x), -1, -1, -1), "the images of the "
-         "batch are mixed: each has a canvas of its own"),
-        (lambda: _transposed(x[:1], w, s, p, extra).expand(len(x), -1, -1, -1), "every image of the batch got the "
-         "result of the first"),
-        (lambda: _transposed(x, w, s, p, p) if extra > p else None, "the canvas ends before the extra places do: if "
-         "output_padding exceeds what the padding cuts, the canvas must be longer, and the places beyond the stamps "
-         "are empty"),
-        (lambda: _transposed(x, w, s, p, 0) if extra else None, "output_padding has no effect: it cuts that many "
-         "places less at the end (right and bottom), see (3.11)"),
-        (lambda: _transposed(x, w, s, p, extra, tail=False) if extra else None, "you appended zeros for "
-         "output_padding; it uncovers places that the padding would have cut at the end, with the stamps on them"),
-        (lambda: F.pad(_transposed(x, w, s, p, 0), (extra, 0, extra, 0)) if extra else None, "output_padding puts "
-         "empty places at the start; it belongs to the end (right and bottom)"),
-        (lambda: _start_side(x, w, s, p, extra) if extra else None, "output_padding is on the wrong side: the end "
-         "(right and bottom) is cut less, not the start"),
-        (lambda: whole() if p else None, "padding has no effect: it cuts p places off each end of the canvas"),
-        (lambda: F.pad(whole(), (p, p, p, p)) if p else None, "padding adds places to your result; in a transposed "
-         "convolution it cuts p places off each end"),
-        (lambda: _transposed(x, w, s, p, extra, front=0) if p else None, "the size is right, but both cuts are made "
-         "at the end: p places go at either end"),
-        (lambda: _transposed(x, w, s, p, extra, front=2 * p) if p else None, "the size is right, but both cuts are "
-         "made at the start: p places go at either end"),
-    ]  # fmt: skip
+def _wrong_stamps(x: Tensor, w: Tensor, s: int, p: int, extra: int) -> dict[Tensor | None, str]:
+    """Return wrong answers about what is stamped where; ``None``: this setting cannot show it."""
+    first, mixed, batch = x[:1], x.sum(0, keepdim=True), (len(x), -1, -1, -1)
+    return {
+        _transposed(x, w, s, p, extra, add=False): "later stamps replace earlier ones where they overlap: add to the "
+        "canvas (+=), see (3.6)",
+        _transposed(x, w.flip(2, 3), s, p, extra): "the kernel is the wrong way round: a stamp is the kernel as it is; "
+        "only if you collect from inserted zeros is it flipped, once, see (3.9)",
+        _transposed(x, w.transpose(2, 3), s, p, extra): "rows and columns of the kernel are exchanged",
+        _transposed(x, w, 1, p, extra): "the stride has no effect: pixel (r, c) is stamped at (s·r, s·c)",
+        _transposed(x, w.transpose(0, 1), s, p, extra) if w.shape[0] == w.shape[1] else None: "the channels are "
+        "exchanged: weight[i, o] is the stamp that input channel i puts on output channel o",
+        _transposed(x[:, :1], w[:1], s, p, extra): "only the first input channel is used: every output channel is a "
+        "sum over all input channels",
+        _transposed(mixed, w, s, p, extra).expand(batch): "the images of the batch are mixed: each has a canvas of "
+        "its own",
+        _transposed(first, w, s, p, extra).expand(batch): "every image of the batch got the result of the first",
+    }
+
+
+def _wrong_ends(x: Tensor, w: Tensor, s: int, p: int, extra: int) -> dict[Tensor | None, str]:
+    """Return wrong answers about what is cut off the canvas; ``None``: this setting cannot show it."""
+    whole, plain = _transposed(x, w, s, 0, 0), _transposed(x, w, s, p, 0)
+    return {
+        _transposed(x, w, s, p, p) if extra > p else None: "the canvas ends before the extra places do: if "
+        "output_padding exceeds what the padding cuts, the canvas must be longer, and the places beyond the stamps "
+        "are empty",
+        plain if extra else None: "output_padding has no effect: it cuts that many places less at the end (right and "
+        "bottom), see (3.11)",
+        _transposed(x, w, s, p, extra, tail=False) if extra else None: "you appended zeros for output_padding; it "
+        "uncovers places that the padding would have cut at the end, with the stamps on them",
+        F.pad(plain, (extra, 0, extra, 0)) if extra else None: "output_padding puts empty places at the start; it "
+        "belongs to the end (right and bottom)",
+        _start_side(x, w, s, p, extra) if extra else None: "output_padding is on the wrong side: the end (right and "
+        "bottom) is cut less, not the start",
+        whole if p else None: "padding has no effect: it cuts p places off each end of the canvas",
+        F.pad(whole, (p, p, p, p)) if p else None: "padding adds places to your result; in a transposed convolution it "
+        "cuts p places off each end",
+        _transposed(x, w, s, p, extra, front=0) if p else None: "the size is right, but both cuts are made at the end: "
+        "p places go at either end",
+        _transposed(x, w, s, p, extra, front=2 * p) if p else None: "the size is right, but both cuts are made at the "
+        "start: p places go at either end",
+    }
 
 
 def _start_side(x: Tensor, w: Tensor, s: int, p: int, extra: int) -> Tensor:
@@ -267,60 +261,55 @@ def _start_side(x: Tensor, w: Tensor, s: int, p: int, extra: int) -> Tensor:
     return whole[:, :, p : whole.shape[2] - p, p : whole.shape[3] - p]
 
 
-def _compare(answer, setting: tuple, generator: torch.Generator) -> None:
+def _judge_setting(answer: Function, setting: tuple[int, ...], generator: torch.Generator) -> None:
     B, c_in, c_out, height, width, f, s, p, extra = setting
     x = torch.randn(B, c_in, height, width, generator=generator)
     w = torch.randn(c_in, c_out, f, f, generator=generator)
     right = F.conv_transpose2d(x, w, stride=s, padding=p, output_padding=extra)
     words = f"x {tuple(x.shape)}, weight {tuple(w.shape)}, stride {s}, padding {p}, output_padding {extra}"
-    given = x.clone(), w.clone()
+    given, other_sizes = (x.clone(), w.clone()), "height and width may differ, each has its own size"
     try:
         with _no_convolution():
             result = answer(*given, stride=s, padding=p, output_padding=extra)
     except Misconception:
         raise
     except Exception as error:
-        hint = "; height and width may differ, each has its own size" if height != width else ""
+        hint = f"; {other_sizes}" if height != width else ""
         raise Misconception(f"with {words} it raised {type(error).__name__}: {error}{hint}") from error
     if not isinstance(result, Tensor):
         raise Misconception(f"the result is a {type(result).__name__}, expected a tensor (B, c_out, h', w')")
     if not (torch.equal(given[0], x) and torch.equal(given[1], w)):
         raise Misconception("x or weight itself has changed: do not write into what you were given")
-    if near(result, right, atol=1e-4):
+    value = as_tensor(result)
+    if near(value, right, atol=1e-4):
         return
-    if not result.numel():
+    if not value.numel():
         raise Misconception(
             f"with {words} the result is empty: with padding 0, y[p:-p] is empty, because −0 is the start; "
             "write the end as size − p"
         )
-    if height != width and result.ndim == 4 and result.shape[2] == result.shape[3]:
-        raise Misconception(f"with {words} the result is square: height and width may differ, each has its own size")
-    for variant, message in _variants(x, w, s, p, extra):
-        wrong = variant()
-        if wrong is not None and not near(wrong, right, atol=1e-4) and near(result, wrong, atol=1e-4):
-            raise Misconception(message)
-    if result.shape != right.shape:
-        raise Misconception(f"with {words} the shape is {tuple(right.shape)}, yours {tuple(result.shape)}; see (3.11)")
-    raise Misconception(f"right shape, but wrong values with {words}; compare with stamp() of section 4")
+    if height != width and value.ndim == 4 and value.shape[2] == value.shape[3]:
+        raise Misconception(f"with {words} the result is square: {other_sizes}")
+    otherwise = f"right shape, but wrong values with {words}; compare with stamp() of section 4"
+    if value.shape != right.shape:
+        otherwise = f"with {words} the shape is {tuple(right.shape)}, yours {tuple(value.shape)}; see (3.11)"
+    slips = _wrong_stamps(x, w, s, p, extra) | _wrong_ends(x, w, s, p, extra)
+    compare(value, right, slips, otherwise, atol=1e-4)
 
 
 @contextmanager
-def _no_convolution():
+def _no_convolution() -> Iterator[None]:
     """Let torch's own convolutions name themselves instead of giving the answer."""
 
-    def refuse(*arguments, **options):
+    def refuse(*arguments: Any, **options: Any) -> NoReturn:
         raise Misconception("that calls a convolution of torch; write the stamps yourself")
 
     names = ("conv2d", "conv_transpose2d", "conv1d", "conv_transpose1d", "fold")
-    places = [(module, name) for module in (F, torch) for name in names if hasattr(module, name)]
-    patches = [mock.patch.object(module, name, refuse) for module, name in places]
-    for patch in patches:
-        patch.start()
-    try:
+    with ExitStack() as patches:
+        for module, name in itertools.product((F, torch), names):
+            if hasattr(module, name):
+                patches.enter_context(mock.patch.object(module, name, refuse))
         yield
-    finally:
-        for patch in patches:
-            patch.stop()
 
 
 # ---------------------------------------------------------------- exercise 3.4
@@ -334,40 +323,36 @@ def _compare_phases(value: Tensor, w: Tensor, s: int) -> None:
     f, right = len(w), _sums(w, s)
     counts = _sums(torch.ones_like(w), s)
     blocks = [w[a * f // s : (a + 1) * f // s, b * f // s : (b + 1) * f // s].sum() for a in range(s) for b in range(s)]
-    slips = [
-        (right.T, "row and column phase are exchanged: entry (r, q) belongs to the rows r, r + s, … and the columns "
-         "q, q + s, …"),
-        (torch.stack(blocks).view(s, s), "you summed neighbouring entries in blocks; the entries that reach one place "
-         "are s apart, see (3.13)"),
-        (right / counts, "that is the mean; the stamps add, so it is the sum"),
-        (counts, "that counts the stamps, (3.12); the sums of the weights are asked for"),
-        (w[:s, :s], "that is the corner of the output, where not all stamps have arrived: w[:s, :s] belongs to the "
-         "first stamp alone; look away from the borders"),
-        (_sums(w.flip(0, 1), s), "the kernel is flipped: place r is reached by w[r], w[r + s], …, see (3.13)"),
-        (torch.stack([w[r::s].sum() for r in range(s)]), "these are sums over whole rows; the phases of the columns "
-         "are missing: (s, s) numbers"),
-        (torch.stack([w[r::s, r::s].sum() for r in range(s)]), "these are only the entries with equal row and column "
-         "phase; (s, s) numbers are asked for"),
-    ]  # fmt: skip
-    if near(value, right, atol=1e-4):
-        return
-    for wrong, message in slips:
-        if not near(wrong, right, atol=1e-4) and near(value, wrong, atol=1e-4):
-            raise Misconception(message)
-    if value.shape != (s, s):
-        raise Misconception(f"the result has shape {tuple(value.shape)}, expected {(s, s)}: one number for each phase")
-    raise Misconception(
+    slips = {
+        right.T: "row and column phase are exchanged: entry (r, q) belongs to the rows r, r + s, … and the columns "
+        "q, q + s, …",
+        torch.stack(blocks).view(s, s): "you summed neighbouring entries in blocks; the entries that reach one place "
+        "are s apart, see (3.13)",
+        right / counts: "that is the mean; the stamps add, so it is the sum",
+        counts: "that counts the stamps, (3.12); the sums of the weights are asked for",
+        w[:s, :s]: "that is the corner of the output, where not all stamps have arrived: w[:s, :s] belongs to the "
+        "first stamp alone; look away from the borders",
+        _sums(w.flip(0, 1), s): "the kernel is flipped: place r is reached by w[r], w[r + s], …, see (3.13)",
+        torch.stack([w[r::s].sum() for r in range(s)]): "these are sums over whole rows; the phases of the columns "
+        "are missing: (s, s) numbers",
+        torch.stack([w[r::s, r::s].sum() for r in range(s)]): "these are only the entries with equal row and column "
+        "phase; (s, s) numbers are asked for",
+    }
+    otherwise = (
         f"not the sums for kernel {f}, stride {s}: entry (r, q) sums w[a, b] over a = r, r + s, … and b = q, q + s, …"
     )
+    if value.shape != (s, s):
+        otherwise = f"the result has shape {tuple(value.shape)}, expected {(s, s)}: one number for each phase"
+    compare(value, right, slips, otherwise, atol=1e-4)
 
 
 # ---------------------------------------------------------------- exercise 3.5
 
 
-def _verdict(is_adjoint: Callable, forward: Callable, backward: Callable, shape_in: tuple, shape_out: tuple) -> bool:
+def _verdict(is_adjoint: Function, *pair: Any) -> bool:
     """Ask the answer about one pair; name the forgotten sum, which torch only calls ambiguous or unequal in size."""
     try:
-        answer = is_adjoint(forward, backward, shape_in, shape_out)
+        answer = is_adjoint(*pair)
         if isinstance(answer, (float, int)) and not isinstance(answer, bool):
             raise Misconception(f"the answer is {answer!r}; return True or False")
         return bool(answer)
@@ -380,20 +365,20 @@ def _verdict(is_adjoint: Callable, forward: Callable, backward: Callable, shape_
         ) from error
 
 
-def _pairs() -> dict[str, tuple]:
+def _pairs() -> dict[str, tuple[Any, ...]]:
     """Name → (forward, backward, shape_in, shape_out, is it a true pair?)."""
     generator = torch.Generator().manual_seed(6)
     kernel = torch.randn(3, 2, 3, 3, generator=generator, dtype=torch.float64)
     A = torch.randn(5, 5, generator=generator, dtype=torch.float64)
     inverse = torch.linalg.inv(A)
     shuffled = A.T[:, [1, 0, 2, 3, 4]]  # same sum of entries, another matrix
-    conv = lambda x: F.conv2d(x, kernel.to(x), stride=2, padding=1)  # noqa: E731
-    back = lambda y: F.conv_transpose2d(y, kernel.to(y), stride=2, padding=1)  # noqa: E731
-    flipped = lambda y: F.conv_transpose2d(y, kernel.flip(2, 3).to(y), stride=2, padding=1)  # noqa: E731
-    pool = lambda x: F.avg_pool2d(x, 2)  # noqa: E731
-    spread = lambda y: F.interpolate(y, scale_factor=2)  # noqa: E731
+    conv: Function = lambda x: F.conv2d(x, kernel.to(x), stride=2, padding=1)  # noqa: E731
+    back: Function = lambda y: F.conv_transpose2d(y, kernel.to(y), stride=2, padding=1)  # noqa: E731
+    flipped: Function = lambda y: F.conv_transpose2d(y, kernel.flip(2, 3).to(y), stride=2, padding=1)  # noqa: E731
+    pool: Function = lambda x: F.avg_pool2d(x, 2)  # noqa: E731
+    spread: Function = lambda y: F.interpolate(y, scale_factor=2)  # noqa: E731
     # v + Kv with Kᵀ = −K: <v, Kv> = 0, so only independent x and y tell it from v
-    twist = lambda v: v + v.roll(1) - v.roll(-1)  # noqa: E731
+    twist: Function = lambda v: v + v.roll(1) - v.roll(-1)  # noqa: E731
     large, small, image, half = (1, 2, 9, 9), (1, 3, 5, 5), (1, 1, 8, 8), (1, 1, 4, 4)
     return {
         "convolution": (conv, back, large, small, True),
