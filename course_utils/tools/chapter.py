@@ -197,7 +197,9 @@ class Verdict:
 
 def judge(bands: Mapping[str, Band], numbers: Mapping[str, float], *, overridden: bool = False) -> Verdict:
     """Compare the numbers of a chapter that ran to its end with their bands; overridden parameters void the bands."""
-    each = {name: _standing(name, bands, numbers, overridden) for name in [*bands, *(n for n in numbers if n not in bands)]}
+    each = {
+        name: _standing(name, bands, numbers, overridden) for name in [*bands, *(n for n in numbers if n not in bands)]
+    }
     if overridden:
         return Verdict("ok", "not compared: parameters overridden", each)
     outside, missing, unknown = (

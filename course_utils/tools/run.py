@@ -175,8 +175,11 @@ class _Client(PapermillNotebookClient):
 
 
 async def _settle() -> None:
-    """Let what nbclient has cancelled end; else asyncio complains of it on the screen."""
-    await asyncio.sleep(0)
+    """End what nbclient leaves behind when a cell is cut off; else asyncio complains of it on the screen."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for each in left:
+        each.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 class _Engine(Engine):
