@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import pytest
-from notebook_files import NOTEBOOKS
 from helpers.toys import course
+from notebook_files import NOTEBOOKS
 
 from course_utils.runtime import ROOT
 from course_utils.tools import exercises

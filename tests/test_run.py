@@ -16,7 +16,7 @@ import pytest
 from helpers.toys import Remembers, code_cells, course, plans, read_json, record, write_course, write_notebook
 from nbformat.v4 import new_output
 
-from course_utils.tools import chapter, run
+from course_utils.tools import chapter, kernel, run
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import read_results
 
@@ -42,7 +42,7 @@ def broken(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "Agg")
         patch.setenv("COURSE_STRICT", "1")
-        patch.setattr(run, "cores", lambda: 3)
+        patch.setattr(kernel, "cores", lambda: 3)
         environment = dict(os.environ)
         result = course("run", "--source", source, "--output", output, "--jobs", 3, "--cell-timeout", 4)
         assert dict(os.environ) == environment, "the environment of this process is not touched"
@@ -66,9 +66,7 @@ def test_broken_chapters_fail_the_run_and_are_named_at_the_end(broken):
         "absent": ("failed", f"there is no notebook {broken[1].parent / 'chapters' / 'absent.ipynb'}"),
     }
     assert found["raises"].message == "ValueError in cell 3 of 4: shape (3, 4)"
-    assert re.fullmatch(
-        r"the chapter took longer than 8 s and was stopped in cell \d+ of 21", found["long"].message
-    )
+    assert re.fullmatch(r"the chapter took longer than 8 s and was stopped in cell \d+ of 21", found["long"].message)
     for words in ("psnr = 25", "psnr was not recorded", "shape (3, 4)"):
         assert words in end
 
@@ -299,7 +297,7 @@ def test_one_chapter_with_an_environment_of_its_own_tells_the_seconds_of_its_cel
 
 def test_kernel_start_is_tried_twice(monkeypatch):
     outcomes = [("not run", "no kernel started: port taken", ""), ("ran", "", "")]
-    monkeypatch.setattr(run, "_attempt", lambda *_: outcomes.pop(0))
+    monkeypatch.setattr(kernel, "_attempt", lambda *_: outcomes.pop(0))
     task = run.Task("a.ipynb", b"", {}, 1, 2)
     assert run.execute(task).ending == "ran" and not outcomes
     outcomes += [("not run", "no kernel started: port taken", "")] * 3

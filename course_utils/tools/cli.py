@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from course_utils.tools.screen import Screen
 def folder(flag: str, default: Path, words: str, *, exists: bool = False) -> Callable:
     """Return an option that takes a folder; the default stands in its help relative to the repository."""
     kind = click.Path(path_type=Path, file_okay=False, exists=exists)
-    return click.option(*flag.split(), type=kind, default=default, help=f"{words} [default: {default.relative_to(ROOT)}].")
+    return click.option(
+        *flag.split(), type=kind, default=default, help=f"{words} [default: {default.relative_to(ROOT)}]."
+    )
 
 
 BUILD = ROOT / "build"
@@ -33,6 +36,15 @@ json_option = click.option(
 )
 
 
+@contextlib.contextmanager
+def told(*errors: type[Exception]) -> Iterator[None]:
+    """Turn errors whose text says all into one line and exit code 1."""
+    try:
+        yield
+    except errors as error:
+        raise click.ClickException(str(error)) from error
+
+
 class _Group(click.Group):
     """Turns the errors that a user can mend into a message and exit code 2, an interruption into its exit code."""
 
@@ -41,11 +53,9 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except FileNotFoundError as error:
             raise click.UsageError(str(error)) from error
-        except KeyboardInterrupt as error:
-            if not hasattr(error, "code"):
-                raise
-            click.echo(f"{error}; no kernel is left", err=True)
-            sys.exit(error.code)
+        except KeyboardInterrupt as error:  # Interrupted of run.py has the exit code of the signal
+            click.echo(f"Interrupted. {error}", err=True)
+            sys.exit(getattr(error, "code", 130))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -254,11 +264,9 @@ def slides(chapters, source: Path, output: Path, executed: Path) -> None:
     from course_utils.tools import slides, vendor
 
     chosen = choose(chapters, source)
-    try:
+    with told(slides.LectureError, vendor.VendorMissing):
         for line in slides.write(chosen, source, output, executed, vendor.fetch(slides.SCRIPTS)):
             click.echo(line)
-    except (slides.LectureError, vendor.VendorMissing) as error:
-        raise click.ClickException(str(error)) from error
     click.echo(f"\nlectures: {output / 'index.html'}")
 
 
@@ -286,10 +294,8 @@ def make_site(stored, jobs, target: Path, source: Path, output: Path) -> None:
         failed = [result.name for result in results if result.name not in executed]
         if failed:
             raise click.ClickException(f"{', '.join(failed)} failed; mend that, or take what is stored: --stored")
-    try:
+    with told(RuntimeError, ValueError):
         page = site.build(source, target, executed)
-    except (RuntimeError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
     size = sum(path.stat().st_size for path in page.parent.rglob("*") if path.is_file()) / 1e6
     click.echo(f"{page} · {size:.0f} MB in all")
 
@@ -299,11 +305,9 @@ def fetch_vendor() -> None:
     """Fetch the scripts that slides and web site load, once, into build/vendor."""
     from course_utils.tools import vendor
 
-    try:
+    with told(vendor.VendorMissing):
         for name, place in vendor.fetch().items():
             click.echo(f"{name:<32} {place}")
-    except vendor.VendorMissing as error:
-        raise click.ClickException(str(error)) from error
 
 
 # ---------------------------------------------------------------- teaching and learning
@@ -342,7 +346,16 @@ def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: P
         click.echo("not ready: mend what is broken first; `course doctor` says more")
         sys.exit(1)
     click.echo("machine: ready")
-    sys.exit(live.prepare_and_tell(asked, checkpoints, within=within, screen=Screen(), name=chapter))
+    rehearsal, result = live.prepare(asked, checkpoints, screen=Screen())
+    if rehearsal is None:
+        click.echo(f"not ready: {result.status} · {result.message}")
+        sys.exit(1)
+    click.echo(f"data sets and trainings: ready ({live.size(checkpoints)})")
+    click.echo(live.describe(rehearsal, within))
+    command, environment = live.lab_command(notebook, checkpoints)
+    click.echo(f"open it with: course lecture {chapter} --open, or")
+    click.echo(f"  COURSE_CHECKPOINTS={environment['COURSE_CHECKPOINTS']} {' '.join(command)}")
+    sys.exit(1 if rehearsal.late(within) else 0)
 
 
 @main.command()
@@ -401,10 +414,8 @@ def data_import(folder: Path) -> None:
     """Take in the .gz files of MNIST or Fashion-MNIST, or the .mat files of SVHN, from a folder that is only read."""
     from course_utils.tools import data
 
-    try:
+    with told(OSError):
         done, refused = data.import_folder(folder)
-    except OSError as error:
-        raise click.ClickException(str(error)) from error
     for text in done:
         click.echo(text)
     for text in refused:
@@ -417,15 +428,6 @@ def bench() -> None:
     """Measure the parts of the course whose speed matters."""
 
 
-def _measure(name: str, *arguments: Any, **options: Any) -> None:
-    from course_utils.tools import bench
-
-    try:
-        getattr(bench, name)(*arguments, **options)
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-
-
 @bench.command("fit")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Interleaved repetitions.")
 @click.option("--images", type=click.IntRange(min=1), help="Images per epoch (mlp: 60,000, conv: 8,000).")
@@ -436,7 +438,10 @@ def _measure(name: str, *arguments: Any, **options: Any) -> None:
 @json_option
 def bench_fit(rounds: int, images: int | None, network: str, device: str, json_path: Path | None) -> None:
     """Time the training loop: a small VAE against a floor and the usual DataLoader loop, or convolutions with bf16."""
-    _measure("bench_fit", rounds, images, json_path, network=network, device=device)
+    from course_utils.tools import bench
+
+    with told(ValueError):
+        bench.bench_fit(rounds, images, json_path, network=network, device=device)
 
 
 @bench.command("parzen")
@@ -448,4 +453,7 @@ def bench_fit(rounds: int, images: int | None, network: str, device: str, json_p
 @json_option
 def bench_parzen(rounds: int, points: int, naive_points: int, json_path: Path | None) -> None:
     """Time Parzen windows on digits, their memory, and a naive form beside them."""
-    _measure("bench_parzen", rounds, points, json_path, naive_points=naive_points)
+    from course_utils.tools import bench
+
+    with told(ValueError):
+        bench.bench_parzen(rounds, points, json_path, naive_points=naive_points)

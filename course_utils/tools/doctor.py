@@ -93,6 +93,8 @@ def _data() -> Findings:
         return [("warning", f"data sets not looked at: {type(error).__name__}")]
     fetch = "not here, which is no problem for the quick profile; `course data fetch {}` brings it"
     return [
-        ("absent", f"data set {name}: {fetch.format(name)}") if words == "missing" else ("ok", f"data set {name}: {words}")
+        ("absent", f"data set {name}: {fetch.format(name)}")
+        if words == "missing"
+        else ("ok", f"data set {name}: {words}")
         for name, words in datasets.present().items()
     ]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import io
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import Plan
 from course_utils.tools.run import perform
 from course_utils.tools.screen import Screen
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 #: How far a channel (0 … 255) may move where a palette of 256 colours would do almost exactly.
 PALETTE_ERROR = 8
@@ -89,7 +92,7 @@ def small_png(text: str) -> str:
         old = base64.b64decode(text)
         picture = Image.open(io.BytesIO(old))
         resolution = {"dpi": picture.info["dpi"]} if "dpi" in picture.info else {}
-        if picture.mode not in ("RGB", "RGBA") or picture.convert("RGBA").getextrema()[3] != (255, 255):
+        if picture.mode not in ("RGB", "RGBA") or picture.convert("RGBA").getchannel("A").getextrema() != (255, 255):
             return text
     except (OSError, ValueError):
         return text
@@ -101,14 +104,15 @@ def small_png(text: str) -> str:
     return base64.b64encode(new).decode() + "\n" * text.endswith("\n") if len(new) < len(old) else text
 
 
-def _versions(picture: Any) -> list:
+def _versions(picture: Picture) -> list[Picture]:
     """Return a picture in full colour, and those of its two smaller forms, grey and palette, that look the same."""
-    from PIL import Image, ImageChops
+    import numpy as np
+    from PIL import Image
 
     palette = picture.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
     small = [(picture.convert("L"), 0), (palette, PALETTE_ERROR)]
 
-    def error(version: Any) -> int:
-        return max(high for _, high in ImageChops.difference(picture, version.convert("RGB")).getextrema())
+    def error(version: Picture) -> int:
+        return int(np.abs(np.asarray(picture).astype(int) - np.asarray(version.convert("RGB"))).max())
 
     return [picture, *(version for version, most in small if error(version) <= most)]
