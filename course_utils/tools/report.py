@@ -132,7 +132,7 @@ def _scoreboard(notebook: dict, announced: Mapping[str, Any]) -> str:
     values = notebooks.recorded(notebook)[1].get("scoreboard")
     if values is None:
         return ""
-    head, rows = scoreboard_cells(announced, values)
+    head, rows = scoreboard_cells(dict(announced), values)
     lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
     for name, *cells in rows:
         figures = "".join(f"<td class='figure'>{escape(cell)}</td>" for cell in cells)

@@ -98,9 +98,6 @@ def _copy(path: Path, folder: Path) -> None:
     shutil.copy(path, folder)
 
 
-# ---------------------------------------------------------------- chapters
-
-
 def chapter_page(notebook: dict, name: str, known: set[str], references: Sequence[sitetext.Work]) -> dict:
     """Return a chapter as the site shows it: linked, its figures named, with a line of ways to open it."""
     notebook = notebooks.copy(notebook)
@@ -155,9 +152,6 @@ def _shown(output: dict) -> dict:
     elif "".join(data.get("text/plain", "")) == WIDGET_TEXT:
         output["data"] = {"text/html": f'<p class="remark">{REMARK}</p>'}
     return output
-
-
-# ---------------------------------------------------------------- the other pages
 
 
 def index_page(readme: str, chapters: Sequence[Chapter]) -> str:

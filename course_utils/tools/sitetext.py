@@ -85,8 +85,7 @@ class Work:
     @property
     def years(self) -> set[str]:
         """The year of publication, and that of the arXiv number, by which many papers are cited."""
-        arxiv = self.fields.get("eprint", "")
-        return {self.fields["year"]} | ({f"20{arxiv[:2]}"} if arxiv else set())
+        return {self.fields["year"]} | {f"20{arxiv[:2]}" for arxiv in [self.fields.get("eprint")] if arxiv}
 
     def fits(self, citation: re.Match[str]) -> bool:
         """Say whether a match of ``CITATION`` names this work."""
@@ -102,8 +101,8 @@ class Work:
         get = self.fields.get
         venue = get("journal") or get("booktitle") or get("publisher") or get("howpublished")
         parts = [part for part in (venue, get("volume"), get("pages"), self.fields["year"]) if part]
-        text = f"{authors}: *{self.fields['title']}.* {', '.join(parts)}."
         arxiv, doi, url, note = map(get, ("eprint", "doi", "url", "note"))
+        text = f"{authors}: *{self.fields['title']}.* {', '.join(parts)}."
         text += f" [arXiv {arxiv}](https://arxiv.org/abs/{arxiv})." if arxiv else ""
         text += f" [doi {doi}](https://doi.org/{doi})." if doi else ""
         return text + (f" <{url}>" if url else "") + (f" {note}" if note else "")
@@ -174,7 +173,7 @@ def bibliography_page(works: Sequence[Work], chapters: Mapping[str, dict]) -> st
                 uses[work.key].append(name)
     lines = ["# Bibliography", "Works that the chapters cite or recommend."]
     for work in works:
-        several = "s" if len(uses[work.key]) > 1 else ""
+        several = "s" * (len(uses[work.key]) > 1)
         where = f" *Chapter{several} {chapter_links(uses[work.key])}.*" if uses[work.key] else ""
         lines.append(f"(reference-{work.key})=\n{work.words()}{where}")
     return "\n\n".join(lines) + "\n"
@@ -183,9 +182,6 @@ def bibliography_page(works: Sequence[Work], chapters: Mapping[str, dict]) -> st
 def chapter_links(names: list[str]) -> str:
     """Return links to chapters from a page in the root of the site."""
     return ", ".join(f"[{name.split('_')[0]}](chapters/{name}.ipynb)" for name in names)
-
-
-# ---------------------------------------------------------------- glossary
 
 
 def glossary_rows(notebook: dict) -> list[tuple[str, str]]:
@@ -203,10 +199,10 @@ def glossary_page(chapters: Mapping[str, dict]) -> str:
             words, where, _ = terms.setdefault(english.casefold(), ([], [], english))
             words += [korean] if korean not in words else []
             where += [name] if name not in where else []
-    words = "Terms of the chapters in English and Korean. Where chapters translate differently, both stand here."
-    lines = ["# Glossary", "", words, "", "| English | 한국어 | chapter |", "|---|---|---|"]
-    for _, (korean, where, english) in sorted(terms.items()):
-        lines.append(f"| {english} | {' · '.join(korean)} | {chapter_links(where)} |")
+    what = "Terms of the chapters in English and Korean. Where chapters translate differently, both stand here."
+    lines = ["# Glossary", "", what, "", "| English | 한국어 | chapter |", "|---|---|---|"]
+    for _, (words, where, english) in sorted(terms.items()):
+        lines.append(f"| {english} | {' · '.join(words)} | {chapter_links(where)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -219,10 +215,8 @@ def exercises_page(title: str, name: str, chapter: dict, solutions: dict) -> str
     for exercise, (first, *others) in exercise_parts(chapter).items():
         heading, _, effort = first[1].lstrip("# ").partition(" · ")
         lines += [f"## {heading}", f"*{effort}*"] if effort else [f"## {heading}"]
-        code = [place for place, (kind, _, _) in enumerate(others) if kind == "code"]
-        lines += [
-            _as_markdown(*part) for part in (others[: code[0] + 1] if code else others)
-        ]  # then the chapter goes on
+        end = next((place + 1 for place, part in enumerate(others) if part[0] == "code"), len(others))
+        lines += [_as_markdown(*part) for part in others[:end]]  # what follows belongs to the chapter
         if answer := [_as_markdown(*part) for part in solved.get(exercise, [])[1:]]:
             lines += ["<details><summary>Solution</summary>", *answer, "</details>"]
     return "\n\n".join(lines) + "\n"

@@ -32,7 +32,7 @@ SLIDE_TYPES = ("slide", "subslide", "fragment", "notes", "skip", "-")
 #: What ``lecture`` may hold: title of the slide; text in place of the cell's; speaker notes; minutes; which lines of
 #: code and which outputs are shown; the cell whose figure stands for a slider that has no state to move it; the part
 #: of a figure that is shown, as "left top right bottom" in percent; the cell after whose slide this one comes.
-KEYS = {"title": str, "text": str, "notes": str, "minutes": (int, float)}
+KEYS: dict[str, type | tuple[type, ...]] = {"title": str, "text": str, "notes": str, "minutes": (int, float)}
 KEYS |= dict.fromkeys(("code", "outputs", "twin", "crop", "after"), str)
 OUTPUTS = ("figures", "text", "all", "none")
 COLUMNS = 80  # of shown code
@@ -202,7 +202,10 @@ def for_reveal(notebook: dict, executed: dict | None = None, solutions: dict | N
         cells += [_heading(slide, layout), *body, _notes(slide, whole, answers, formulas)]
     for place, cell in enumerate(cells):
         cell["id"] = f"part-{place}"
-    metadata = {"title": slides[0].title, "formulas": formulas}  # of the notes, whose window sets no mathematics
+    metadata: dict[str, Any] = {
+        "title": slides[0].title,
+        "formulas": formulas,
+    }  # of the notes, whose window sets no mathematics
     if shown:
         metadata["widgets"] = {WIDGET_STATE: {**state, "state": _reachable(state["state"], shown)}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -300,8 +303,9 @@ def cut(png: str, crop: str) -> str:
         raise LectureError(f'lecture.crop {crop!r} is not "left top right bottom" in percent, such as "0 0 50 100"')
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
         (width, height), buffer = picture.size, io.BytesIO()
-        box = (left * width / 100, top * height / 100, right * width / 100, bottom * height / 100)
-        picture.crop([round(edge) for edge in box]).save(buffer, "PNG")
+        first = round(left * width / 100), round(top * height / 100)
+        last = round(right * width / 100), round(bottom * height / 100)
+        picture.crop((*first, *last)).save(buffer, "PNG")
     return base64.b64encode(buffer.getvalue()).decode()
 
 

