@@ -114,7 +114,7 @@ def key_of(notebook: Path, parameters: Mapping[str, Any]) -> str:
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] != "tools":
             digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
-    digest.update(json.dumps([_versions(), _data_files(parameters)]).encode())
+    digest.update(json.dumps([_versions(), _data_files(parameters, notebook.parent)]).encode())
     return digest.hexdigest()
 
 
@@ -130,9 +130,10 @@ def _versions() -> list[str]:
     return found
 
 
-def _data_files(parameters: Mapping[str, Any]) -> list[str]:
-    """Return path, size and time of the files of every parameter that is the path of a file or a folder."""
-    places = [Path(value) for value in parameters.values() if isinstance(value, str) and value and Path(value).exists()]
+def _data_files(parameters: Mapping[str, Any], folder: Path) -> list[str]:
+    """Return path, size and time of the files of every parameter that is a path, as seen from the notebook's folder."""
+    places = [folder / value for value in parameters.values() if isinstance(value, str) and value]
+    places = [place for place in places if place.exists()]
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
     return [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
 
@@ -197,7 +198,9 @@ class Verdict:
 
 def judge(bands: Mapping[str, Band], numbers: Mapping[str, float], *, overridden: bool = False) -> Verdict:
     """Compare the numbers of a chapter that ran to its end with their bands; overridden parameters void the bands."""
-    each = {name: _standing(name, bands, numbers, overridden) for name in [*bands, *(n for n in numbers if n not in bands)]}
+    each = {
+        name: _standing(name, bands, numbers, overridden) for name in [*bands, *(n for n in numbers if n not in bands)]
+    }
     if overridden:
         return Verdict("ok", "not compared: parameters overridden", each)
     outside, missing, unknown = (

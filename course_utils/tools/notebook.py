@@ -130,8 +130,7 @@ def exercises(notebook: dict) -> list[Exercise]:
         if number and cell["cell_type"] == "code":
             below.setdefault(number, []).append(cell)
     found = [match for text in markdown_texts(notebook) for match in EXERCISE.finditer(text)]
-    words = ("number", "title", "difficulty", "minutes")
-    return [Exercise(*(match[word] or "" for word in words), tuple(below.get(match["number"], []))) for match in found]
+    return [Exercise(**match.groupdict(""), cells=tuple(below.get(match["number"], ()))) for match in found]
 
 
 @dataclass(frozen=True)
