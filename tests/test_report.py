@@ -4,17 +4,20 @@ import base64
 import io
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
+from helpers.pages import Tags, png
+from helpers.toys import write_course
+from math_core import LatexError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebook_files import CHAPTERS, SOLUTIONS, shown
 from PIL import Image
-from test_execute import write_course
 
 from course_utils.results import SERIES_MIME
-from course_utils.tools import report
+from course_utils.tools import mathml, notebook, report
+from course_utils.tools.chapter import Result
 
-ENTRY = {
+ROW = {
     "name": "02_autoencoder",
     "title": "Codes & <script>alert(1)</script>",
     "profile": "quick",
@@ -32,12 +35,6 @@ ENTRY = {
 }
 
 
-def png(width: int = 1200, height: int = 600) -> str:
-    buffer = io.BytesIO()
-    Image.new("RGBA", (width, height), (200, 30, 30, 128)).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
 def markdown(*texts: str) -> dict:
     return new_notebook(cells=[new_markdown_cell(text) for text in texts])
 
@@ -46,42 +43,18 @@ def page(*texts: str, source=None) -> str:
     return report.notebook_page(markdown(*texts), "A title", source or report.Path())
 
 
-class Tags(HTMLParser):
-    """Collects the tags of a page with their attributes, and complains of tags that do not match."""
-
-    VOID = {"meta", "img", "br", "hr", "input", "link", "line", "rect", "mspace"}
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.found, self.open = [], []
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        if tag not in self.VOID:
-            assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag, attributes):
-        self.found.append((tag, dict(attributes)))
-
-
 @pytest.fixture
 def written(tmp_path):
-    failed = ENTRY | {"name": "03_next", "title": "Next", "status": "failed", "numbers": {}, "bands": {}}
+    failed = ROW | {"name": "03_next", "title": "Next", "status": "failed", "numbers": {}, "bands": {}}
     failed |= {"traceback": "ValueError: <b> & c", "message": "ValueError in cell 2 of 3"}
-    fine = ENTRY | {"name": "01_good", "title": "Good", "status": "ok", "bands": {"psnr": [17, 19]}, "message": ""}
+    fine = ROW | {"name": "01_good", "title": "Good", "status": "ok", "bands": {"psnr": [17, 19]}, "message": ""}
     source = write_course(tmp_path / "chapters", **{"01_good": {}, "02_autoencoder": {}, "04_later": {}})
     output = tmp_path / "run"
     output.mkdir()
     figure = [new_output("display_data", data={"image/png": png(), "text/plain": "<Figure>"})]
     cells = [new_markdown_cell("## Codes of $x$ & <b>digits</b>"), new_code_cell("plot()", outputs=figure)]
     (output / "02_autoencoder.ipynb").write_text(json.dumps(new_notebook(cells=cells)))
-    (output / "results.json").write_text(json.dumps({"chapters": [fine, ENTRY, failed]}))
+    (output / "results.json").write_text(json.dumps({"chapters": [fine, ROW, failed]}))
     index = report.write(output, source)
     return index.read_text(encoding="utf-8"), output
 
@@ -125,12 +98,25 @@ def test_thumbnails_are_small_and_lead_to_their_figure(written):
 
 def test_marker_places_the_value_in_its_band():
     def position(value, band):
-        return float(re.search(r"<rect x='([\d.]+)' y='0'", report._marker(value, band))[1]) + 2
+        return float(re.search(r"<rect x='([\d.]+)' y='0'", report._marker(value, band, "good"))[1]) + 2
 
     assert position(17, (17, 19)) == 40 and position(18, (17, 19)) == 70 and position(19, (17, 19)) == 100
     assert position(1e9, (17, 19)) == 137 and position(-1e9, (17, 19)) == 3 and position(5, (5, 5)) == 70
-    assert "value good" in report._marker(17, (17, 19)) and "value bad" in report._marker(16.99, (17, 19))
-    assert report._marker(float("nan"), (0, 1)) == "" == report._marker(1.0, None)
+    assert "value bad" in report._marker(17, (17, 19), "bad")
+    assert report._marker(float("nan"), (0, 1), "bad") == "" == report._marker(1.0, None, "quiet")
+
+
+def test_numbers_of_overridden_parameters_are_not_compared():
+    table = report._numbers(Result(**ROW), {})
+    assert "class='value bad'" in table and table.count(">outside<") == 1 and table.count(">not recorded<") == 1
+    free = report._numbers(Result(**ROW | {"overridden": True}), {})
+    assert free.count(">not compared<") == 3 and "'good'" not in free and "bad" not in free and "value good" not in free
+
+
+def test_a_chapter_that_ran_to_its_end_has_no_cross():
+    marks = {status: report._section(Result(**ROW | {"status": status}), None, None) for status in ("ok", "timed out")}
+    assert "✓ ok" in marks["ok"] and "✕ timed out" in marks["timed out"]
+    assert "▲ missing numbers" in report._section(Result(**ROW | {"status": "missing numbers"}), None, None)
 
 
 def test_page_is_written_again_only_if_the_notebook_changed(written, tmp_path):
@@ -152,7 +138,7 @@ def test_formulas_become_mathml_and_markdown_leaves_them_alone():
 
 
 def test_tag_stands_at_the_margin():
-    html = report.render_math(r"x = 1 \tag{2.1}", block=True)
+    html = mathml.render_math(r"x = 1 \tag{2.1}", block=True)
     assert html.startswith("<span class='equation'>") and html.endswith("<span class='tag'>(2.1)</span></span>")
     assert "tag" not in re.search(r"<math.*</math>", html)[0]
 
@@ -168,36 +154,55 @@ def test_tag_stands_at_the_margin():
     ],
 )
 def test_environments_become_tables(tex, rows):
-    html = report.render_math(tex, block=True)
+    html = mathml.render_math(tex, block=True)
     assert html.count("<mtr>") == rows and "&amp;" not in html and "<code>" not in html and "(1)" not in html
 
 
+@pytest.mark.parametrize("path", [*CHAPTERS, *SOLUTIONS], ids=shown)
+def test_every_formula_of_a_notebook_becomes_mathml(path):
+    found = [pair for text in notebook.markdown_texts(notebook.read(path)) for pair in mathml.formulas_in(text)]
+    raw = [tex for tex, block in found if "<code>" in mathml.render_math(tex, block=block)]
+    assert not raw, f"{len(raw)} of {len(found)} stay as they are written: {raw}"
+    for tex, block in found:
+        html = re.sub(r"<mtext>.*?</mtext>", "", mathml.render_math(tex, block=block))
+        assert html.count("<math") == 1 and "\\" not in html and 'mathvariant="d' not in html, tex
+
+
+def test_there_are_formulas_in_the_notebooks():
+    texts = [text for path in CHAPTERS for text in notebook.markdown_texts(notebook.read(path))]
+    found = [pair for text in texts for pair in mathml.formulas_in(text)]
+    assert len(found) > 900 and 50 < sum(block for _, block in found) < 500
+
+
 @pytest.mark.parametrize(
-    "tex",
+    ("tex", "signs"),
     [
-        r"\log p_\theta(x) \ge \mathbb{E}_q\bigl[\log p(x\mid z)\bigr] - \operatorname{KL}(q\,\|\,p)",
-        r"\hat\theta = \arg\min_\theta \frac{1}{N}\sum_{i=1}^{N} \lVert x_i - \hat{x}_i \rVert_2^2",
-        r"\operatorname*{arg\,max}_{z} \left( \frac{a}{b} \right)^{\top}, \boldsymbol{\mu}, \mathbb{R}",
-        r"\underbrace{\operatorname{tr}(S)}_{\text{all}} = \int p(x)\,\mathrm{d}x \sim \mathcal{N}(0, \sigma^2 I)",
-        r"f'(x), \sqrt{2\pi}, \max_i \prod_j \partial_x \nabla_\theta \ell, \varepsilon \propto \overline{x}",
+        (r"\mathbb E_q\,\mathcal N(0, \mathbf I)", "𝔼𝒩𝐈"),  # an argument without braces
+        (r"\Big\lVert \frac{x}{\sigma} \Big\rVert, \Big\lfloor i \Big\rfloor, \Big\lceil f \Big\rceil", "‖⌊⌋⌈⌉"),
+        (r"\boldsymbol{\mu}^\top \ge 0 \sim \nabla \ell", "𝝁⊤≥∼∇ℓ"),
     ],
 )
-def test_what_the_chapters_use_is_converted(tex):
-    html = report.render_math(tex, block=True)
-    assert "<code>" not in html and "\\" not in html, html
-    assert 'mathvariant="bold' not in html
+def test_signs_are_those_of_the_formula(tex, signs):
+    html = mathml.render_math(tex, block=True)
+    assert all(sign in html for sign in signs) and "<code>" not in html, html
+
+
+def test_tall_brackets_stay_tall_under_an_exponent():
+    html = mathml.to_mathml(r"\Big(\frac ab\Big)^2", block=True)
+    assert html.count('stretchy="true"') == html.count("minsize") == 2
 
 
 def test_limits_stand_below_in_displayed_formulas_only():
-    assert "<munder>" in report.render_math(r"\max_i x_i", block=True)
-    assert "<munder>" not in report.render_math(r"\max_i x_i", block=False)
-    assert "\U0001d741" in report.render_math(r"\boldsymbol{\mu}", block=False)
+    assert "<munder>" in mathml.render_math(r"\max_i x_i", block=True)
+    inline = mathml.render_math(r"\max_i x_i", block=False)
+    assert "<munder>" not in inline or "movablelimits" in inline
 
 
 @pytest.mark.parametrize("tex", [r"\unknown{x} < 1", r"\frac{1}", r"\left( x"])
 def test_what_cannot_be_converted_stays_as_tex(tex):
-    html = report.render_math(tex, block=False)
-    assert html == f"<code>{tex.replace('<', '&lt;')}</code>"
+    assert mathml.render_math(tex, block=False) == f"<code>{tex.replace('<', '&lt;')}</code>"
+    with pytest.raises(LatexError):
+        mathml.to_mathml(tex, block=False)
 
 
 def test_details_keep_what_is_inside_them():
@@ -218,14 +223,13 @@ def test_formula_in_heading_and_table():
 
 def test_widgets_scripts_and_latex_outputs():
     outputs = [
-        new_output("display_data", data={report.WIDGET_MIME: {"model_id": "m"}, "text/plain": "IntSlider()"}),
+        new_output("display_data", data={notebook.WIDGET_VIEW: {"model_id": "m"}, "text/plain": "IntSlider()"}),
         new_output("display_data", data={"text/html": "<script src='https://cdn.example/x.js'></script><i>kept</i>"}),
         new_output("display_data", data={"application/javascript": "alert(1)", "text/plain": "js"}),
         new_output("display_data", data={"text/latex": "$\\displaystyle x^2$", "text/plain": "x**2"}),
         new_output("error", ename="E", evalue="v", traceback=["\x1b[31mred\x1b[0m <b>"]),
     ]
-    notebook = new_notebook(cells=[new_code_cell("1", outputs=outputs)])
-    text = report.notebook_page(notebook, "t", report.Path())
+    text = report.notebook_page(new_notebook(cells=[new_code_cell("1", outputs=outputs)]), "t", report.Path())
     assert "IntSlider" not in text and "<script" not in text and "cdn.example" not in text and "alert" not in text
     assert "<i>kept</i>" in text and "<msup>" in text and "\x1b" not in text and "&lt;b&gt;" in text
 
@@ -239,7 +243,7 @@ def test_links_and_pictures_stay_within_the_report(tmp_path):
 
 def test_numbers_stand_in_the_words_units_and_order_of_the_course_file():
     announced = {"angle": {"label": "largest <angle>", "unit": "degrees"}, "psnr": {"label": "PSNR"}}
-    table = report._numbers(ENTRY, announced)
+    table = report._numbers(Result(**ROW), announced)
     assert "largest &lt;angle&gt; (degrees)" in table
     assert table.index("largest") < table.index("PSNR") < table.index("free number")
 
@@ -247,10 +251,8 @@ def test_numbers_stand_in_the_words_units_and_order_of_the_course_file():
 def test_a_scoreboard_stands_in_the_section_of_its_chapter():
     announced = {"models": ["a <model>"], "metrics": [{"name": "n", "label": "Nats", "unit": "nats", "better": "high"}]}
     data = {SERIES_MIME: {"series": {"scoreboard": [[[1.0, 3.0]]]}}, "text/plain": "kept"}
-    notebook = new_notebook(cells=[new_code_cell("keep()", outputs=[new_output("display_data", data=data)])])
-    html = report._scoreboard(notebook, {"scoreboard": announced})
+    kept = new_notebook(cells=[new_code_cell("keep()", outputs=[new_output("display_data", data=data)])])
+    html = report._scoreboard(kept, announced)
     Tags(html)
     assert "a &lt;model&gt;" in html and "2 ± 1" in html and "Nats (nats) ↑" in html and "2 seeds" in html
-    assert (
-        report._scoreboard(notebook, {}) == "" and report._scoreboard(new_notebook(), {"scoreboard": announced}) == ""
-    )
+    assert report._scoreboard(new_notebook(), announced) == ""

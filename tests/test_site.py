@@ -4,18 +4,26 @@ import json
 from pathlib import Path
 
 import pytest
-from test_execute import course
-from test_sitetext import BURDA, notebook
+from helpers.pages import texts_and_code
+from helpers.toys import course
 
 from course_utils.runtime import ROOT
-from course_utils.tools import execute, launch, site, vendor
-from course_utils.tools.store import WIDGET_MIME, WIDGET_TEXT
+from course_utils.tools import run, site, vendor
+from course_utils.tools.chapter import Chapter, Result
+from course_utils.tools.notebook import WIDGET_TEXT, WIDGET_VIEW
+from course_utils.tools.sitetext import Work
 
+BURDA = Work(
+    "burda",
+    {"author": "Burda, Y. and Grosse, R. and Salakhutdinov, R.", "title": "IW", "year": "2016", "eprint": "1509.00519"},
+)
 PNG = {"output_type": "display_data", "data": {"image/png": "AAAA", "text/plain": "<Figure>"}, "metadata": {}}
 
 
 def chapter(*outputs) -> dict:
-    made = notebook("# 05 The VAE\n\n## One $x$ thing\n\nBurda et al. (2015), (5.1).\n\n$$a\\tag{5.1}$$", ("1", ""))
+    made = texts_and_code(
+        "# 05 The VAE\n\n## One $x$ thing\n\nBurda et al. (2015), (5.1).\n\n$$a\\tag{5.1}$$", ("1", "")
+    )
     made["cells"][1] |= {"outputs": list(outputs), "execution_count": None}
     return made | {"metadata": {"widgets": {"state": 1}, "papermill": 1}}
 
@@ -25,7 +33,7 @@ def page(notebook: dict) -> dict:
 
 
 def test_a_chapter_is_linked_and_says_where_to_get_it(monkeypatch):
-    monkeypatch.setattr(launch, "address", lambda: "")
+    monkeypatch.setattr(site, "repository", lambda: "")
     source = page(chapter())["cells"][0]["source"]
     assert "[Burda et al.](#reference-burda) (2015), [(5.1)](#equation-5-1)" in source
     assert "(equation-5-1)=\n$$a\\tag{5.1}$$" in source
@@ -34,18 +42,31 @@ def test_a_chapter_is_linked_and_says_where_to_get_it(monkeypatch):
     assert "Colab" not in source and "Binder" not in source
 
 
-def test_services_are_named_once_there_is_an_address_and_the_cell_for_colab_is_left_out(monkeypatch):
-    monkeypatch.setattr(launch, "address", lambda: "https://github.com/example/course")
-    cells = page(launch.equipped(chapter(), "notebooks/05_vae.ipynb", launch.address()))["cells"]
-    assert cells[0]["source"].count("Open in Colab") == cells[0]["source"].count("Open in Binder") == 1
-    assert len(cells) == 2
+def test_services_are_named_once_there_is_an_address(monkeypatch):
+    monkeypatch.setattr(site, "repository", lambda: "https://github.com/example/course")
+    source = page(chapter())["cells"][0]["source"]
+    path = "example/course/blob/main/notebooks/05_vae.ipynb"
+    assert f'href="https://colab.research.google.com/github/{path}">Open in Colab' in source
+    binder = "https://mybinder.org/v2/gh/example/course/main?urlpath=lab/tree/notebooks/05_vae.ipynb"
+    assert f'href="{binder}">Open in Binder' in source
+    elsewhere = site.ways_to_open("05_vae", "https://git.example.org/c")
+    assert "Colab" not in elsewhere and "/v2/git/https%3A%2F%2Fgit.example.org%2Fc/main?" in elsewhere
+
+
+def test_the_address_is_that_of_the_project_file(monkeypatch, tmp_path):
+    project = tmp_path / "pyproject.toml"
+    monkeypatch.setattr(site, "ROOT", tmp_path)
+    project.write_text("[project]\nname = 'x'\n")
+    assert site.repository() == ""
+    project.write_text("[project.urls]\nRepository = 'https://github.com/example/course.git'\n")
+    assert site.repository() == "https://github.com/example/course"
 
 
 def test_of_a_slider_there_is_either_the_widget_or_a_remark():
-    view = {"output_type": "display_data", "data": {WIDGET_MIME: {"model_id": "a"}, "text/plain": "VBox()"}}
+    view = {"output_type": "display_data", "data": {WIDGET_VIEW: {"model_id": "a"}, "text/plain": "VBox()"}}
     kept = {"output_type": "display_data", "data": {"text/plain": WIDGET_TEXT}}
     live, still = page(chapter(view, kept))["cells"][1]["outputs"]
-    assert live["data"] == {WIDGET_MIME: {"model_id": "a"}}
+    assert live["data"] == {WIDGET_VIEW: {"model_id": "a"}}
     assert still["data"] == {"text/html": f'<p class="remark">{site.REMARK}</p>'}
     assert page(chapter())["metadata"].keys() == {"kernelspec", "language_info", "widgets"}
 
@@ -68,35 +89,22 @@ def test_the_notebook_given_is_left_as_it_was():
 
 
 def test_the_first_page_comes_from_readme_and_course_file():
-    entry = {
-        "name": "02_ae",
-        "title": "AE",
-        "needs": ["01_a"],
-        "read_minutes": 40,
-        "profiles": {"quick": {"minutes": 2}},
-    }
-    text = site.index_page("# Title\n\nIntro.\n\n## Two commands\n\n`make run`\n\n## Where to start\n\nMore.", [entry])
+    made = Chapter("02_ae", "AE", Path("02_ae.ipynb"), 40, ("01_a",), {"quick": {"minutes": 2}})
+    other = Chapter("03_b", "B", Path("03_b.ipynb"))
+    text = site.index_page(
+        "# T\n\nIntro.\n\n## Two commands\n\n`make run`\n\n## Where to start\n\nMore.", [made, other]
+    )
+    assert "| 03 | [B](chapters/03_b.ipynb) | – | ? min | ? min |" in text
     assert "Intro." in text and "make run" in text and "More." not in text
     row = "| 02 | [AE](chapters/02_ae.ipynb) | [01](chapters/01_a.ipynb) | 40 min | 2 min |"
     assert f"{row} [exercises](exercises/02_ae.md) |" in text
-    assert "chapters/02_ae\n```" in text and "glossary\nbibliography\ninterface/index" in text
+    assert "chapters/02_ae\nchapters/03_b\n```" in text and "glossary\nbibliography\ninterface/index" in text
 
 
 def test_every_module_of_the_package_has_a_page(tmp_path):
     site.write_interface(tmp_path)
     pages = {path.stem for path in tmp_path.glob("*.rst")}
     assert pages == {path.stem for path in (ROOT / "course_utils").glob("[!_]*.py")} | {"checks"}
-
-
-def test_only_the_files_that_pages_load_are_copied(tmp_path, monkeypatch):
-    package = tmp_path / "package"
-    for name in ("require.js", "bin/r.js"):
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        (package / name).write_text("x")
-    monkeypatch.setattr(site, "SCRIPTS", {"requirejs": ("require.js",)})
-    monkeypatch.setattr(vendor, "fetch", lambda names, folder: {"requirejs": package})
-    site.copy_scripts(tmp_path / "out", tmp_path)
-    assert [p.name for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["require.js"]
 
 
 # ------------------------------------------------------------------------------------ the command
@@ -113,11 +121,9 @@ def built(monkeypatch, tmp_path):
         (target / "index.html").write_text("")
         return target / "index.html"
 
-    def run(outcomes, **options):
+    def ended(plans, **options):
         assert options["resume"] is True
-        for outcome in outcomes:
-            outcome.status = statuses[outcome.name]
-        return 0
+        return [Result.of(plan, statuses[plan.name]) for plan in plans], 0
 
     (tmp_path / "course.yml").write_text(
         json.dumps(
@@ -126,7 +132,7 @@ def built(monkeypatch, tmp_path):
     )
     statuses = {"a": "skipped", "b": "out of band"}
     monkeypatch.setattr(site, "build", build)
-    monkeypatch.setattr(execute, "run", run)
+    monkeypatch.setattr(run, "run", ended)
     arguments = ["site", "--source", tmp_path, "--output", tmp_path / "run", "--site", tmp_path / "site"]
     return arguments, statuses, calls
 

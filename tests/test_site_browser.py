@@ -6,20 +6,19 @@ here: without chromium, playwright or the scripts in build/vendor the tests are 
 
 import functools
 import http.server
-import os
 import shutil
 import threading
 
 import nbformat
 import pytest
 import yaml
+from helpers.pages import launch, skip_without_browser
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from notebook_files import NOTEBOOKS
 
-from course_utils.tools import site, vendor
+from course_utils.tools import site
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 STORED = ("00_start_here", "05_variational_autoencoder")
 PAGES = ["index", *(f"chapters/{name}" for name in (*STORED, "06_sliders")), "exercises/05_variational_autoencoder"]
 PAGES += ["glossary", "bibliography", "interface/index", "interface/fit"]
@@ -52,12 +51,7 @@ def tiny_chapter(path):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """The folder of the built site."""
-    if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
-    pytest.importorskip("playwright.sync_api")
-    absent = [name for name in site.SCRIPTS if not vendor.cached(name).exists()]
-    if absent:
-        pytest.skip(f"not in build/vendor: {', '.join(absent)}; run `make vendor`")
+    skip_without_browser(site.SCRIPTS)
     folder = tmp_path_factory.mktemp("site")
     source = folder / "notebooks"
     (source / "solutions").mkdir(parents=True)
@@ -90,8 +84,7 @@ def browser(built):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        root = hasattr(os, "geteuid") and os.geteuid() == 0  # chromium refuses its sandbox to root
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if root else [])
+        browser = launch(playwright)
         yield browser
         browser.close()
 

@@ -1,35 +1,18 @@
 """The text of the web site: links to equations and papers, glossary, bibliography, exercises."""
 
-import json
-
 import pytest
+from helpers.pages import texts_and_code
 from notebook_files import CHAPTERS, SOLUTIONS, shown
 
 from course_utils.runtime import ROOT
 from course_utils.tools import sitetext
+from course_utils.tools.notebook import markdown_texts, read
 from course_utils.tools.sitetext import link_citations, link_equations, mark_equations
 
 REFERENCES = sitetext.read_references(ROOT / "docs" / "references.bib")
-BURDA = sitetext.Entry(
-    "burda", {"author": "Burda, Y. and Grosse, R. and Salakhutdinov, R.", "title": "IW", "year": "2016"}
-)
-BURDA.fields["eprint"] = "1509.00519"
-LECUN = sitetext.Entry("lecun", {"author": "LeCun, Y. and others", "title": "Digits", "year": "1998"})
-
-
-def load(path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def notebook(*cells) -> dict:
-    """Markdown cells as text, cells of code as (source, printed)."""
-    made = []
-    for cell in cells:
-        source, printed = (cell, None) if isinstance(cell, str) else cell
-        made.append({"cell_type": "markdown" if printed is None else "code", "source": [source], "metadata": {}})
-        if printed is not None:
-            made[-1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": [printed]}] if printed else []
-    return {"cells": made}
+FIELDS = {"author": "Burda, Y. and Grosse, R. and Salakhutdinov, R.", "title": "IW", "year": "2016"}
+BURDA = sitetext.Work("burda", FIELDS | {"eprint": "1509.00519"})
+LECUN = sitetext.Work("lecun", {"author": "LeCun, Y. and others", "title": "Digits", "year": "1998"})
 
 
 # ------------------------------------------------------------------------------------ equations
@@ -66,8 +49,8 @@ def test_numbers_in_prose_become_links_if_there_is_such_an_equation(text, linked
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=shown)
 def test_every_equation_of_a_chapter_becomes_a_target_once(path):
-    texts = sitetext.markdown_cells(load(path))
-    numbers = sitetext.equation_numbers(load(path))
+    texts = markdown_texts(read(path))
+    numbers = sitetext.equation_numbers(read(path))
     marked = "\n".join(mark_equations(text) for text in texts)
     assert numbers and len(set(numbers)) == len(numbers)
     for number in numbers:
@@ -104,16 +87,16 @@ def test_text_around_the_list_of_further_reading_is_linked():
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=shown)
 def test_every_citation_and_every_recommended_work_is_in_the_bibliography(path):
-    text = "\n\n".join(sitetext.markdown_cells(load(path)))
+    text = "\n\n".join(markdown_texts(read(path)))
     for citation in sitetext.citations(text):
         fitting = [entry.key for entry in REFERENCES if entry.fits(citation)]
         assert len(fitting) == 1, f"{citation[0]!r} fits {fitting} in docs/references.bib; it should fit one entry"
-    for item in sitetext.further_reading(load(path)):
+    for item in sitetext.further_reading(read(path)):
         assert any(sitetext.listed(entry, item) for entry in REFERENCES), f"not in docs/references.bib: {item}"
 
 
 def test_every_entry_is_used_by_a_chapter():
-    page = sitetext.bibliography_page(REFERENCES, {path.stem: load(path) for path in CHAPTERS})
+    page = sitetext.bibliography_page(REFERENCES, {path.stem: read(path) for path in CHAPTERS})
     for entry in REFERENCES:
         part = page[page.index(f"(reference-{entry.key})=") :].split("\n\n")[0]
         assert "*Chapter" in part, f"no chapter cites or recommends {entry.key}"
@@ -121,8 +104,8 @@ def test_every_entry_is_used_by_a_chapter():
 
 def test_the_bibliography_says_who_what_where_and_in_which_chapters():
     chapters = {
-        "05_vae": notebook("Burda et al. (2015) say"),
-        "06_b": notebook("## Further reading\n\n- Y. Burda: *IW.*"),
+        "05_vae": texts_and_code("Burda et al. (2015) say"),
+        "06_b": texts_and_code("## Further reading\n\n- Y. Burda: *IW.*"),
     }
     page = sitetext.bibliography_page([BURDA], chapters)
     assert "(reference-burda)=\nY. Burda, R. Grosse, R. Salakhutdinov: *IW.* 2016. [arXiv 1509.00519]" in page
@@ -151,11 +134,11 @@ def test_no_entry_of_the_file_is_overlooked():
 
 
 def test_the_glossary_joins_and_sorts_the_terms_of_all_chapters():
-    one = notebook(
+    one = texts_and_code(
         "## Glossary\n\n| English | 한국어 |\n|---|---|\n| likelihood | 우도 (가능도) |\n| code | 코드 |\n\n## Next",
         "| a | b |",
     )
-    two = notebook(
+    two = texts_and_code(
         "### Glossary (English–Korean)\n\n| English | Korean |\n|---|---|\n| Likelihood | 우도 |\n| code | 코드 |\n"
     )
     rows = sitetext.glossary_page({"01_a": one, "02_b": two}).splitlines()[6:]
@@ -165,7 +148,7 @@ def test_the_glossary_joins_and_sorts_the_terms_of_all_chapters():
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=shown)
 def test_every_chapter_gives_terms_in_both_languages(path):
-    rows = sitetext.glossary_rows(load(path))
+    rows = sitetext.glossary_rows(read(path))
     assert len(rows) >= 5
     assert all(english.isascii() or "–" in english or "’" in english for english, _ in rows), rows
     assert all(any("가" <= letter <= "힣" for letter in korean) for _, korean in rows), rows
@@ -175,12 +158,12 @@ def test_every_chapter_gives_terms_in_both_languages(path):
 
 
 def test_an_exercise_shows_its_text_and_folds_its_solution():
-    chapter = notebook(
+    chapter = texts_and_code(
         "## Exercises\n\nBefore.\n\n### Exercise 5.1 — sum · difficulty 1/5 · 4 minutes\nAdd.",
         ("def f(x): ...\n\ncheck.exercise_1(f)", "○ not attempted"),
         "After, by (5.1).\n\n## Summary",
     )
-    solutions = notebook(
+    solutions = texts_and_code(
         "# Solutions", ("import math", ""), "## Exercise 5.1 — sum\nAdd.", ("def f(x): 1", "✓ <ok>"), "Because."
     )
     page = sitetext.exercises_page("The VAE", "05_vae", chapter, solutions)
@@ -193,8 +176,8 @@ def test_an_exercise_shows_its_text_and_folds_its_solution():
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=shown)
 def test_every_exercise_of_the_course_has_its_solution_on_the_page(path):
-    solutions = load(next(solution for solution in SOLUTIONS if solution.name == path.name))
-    page = sitetext.exercises_page("title", path.stem, load(path), solutions)
+    solutions = read(next(solution for solution in SOLUTIONS if solution.name == path.name))
+    page = sitetext.exercises_page("title", path.stem, read(path), solutions)
     exercises = page.split("\n## Exercise ")[1:]
     assert 4 <= len(exercises) <= 6
     for exercise in exercises:

@@ -6,9 +6,14 @@ import re
 import struct
 
 import pytest
+from helpers.pages import executed_with_slider
 from notebook_files import CHAPTERS, NOTEBOOKS, shown
 
 from course_utils.tools import slides
+from course_utils.tools.chapter import Chapter
+from course_utils.tools.notebook import EXERCISE, markdown_texts, read
+from course_utils.tools.notebook import WIDGET_STATE as STATE
+from course_utils.tools.notebook import WIDGET_VIEW as VIEW
 from course_utils.tools.slides import LectureError
 
 
@@ -20,8 +25,6 @@ def png(width, height):
 
 PNG = png(10, 5)
 FIGURE = {"output_type": "display_data", "data": {"image/png": PNG, "text/plain": "<Figure>"}, "metadata": {}}
-VIEW = "application/vnd.jupyter.widget-view+json"
-STATE = "application/vnd.jupyter.widget-state+json"
 
 
 def cell(identifier, source="text", kind="markdown", slide="slide", outputs=(), shown=None, **lecture):
@@ -155,7 +158,7 @@ def test_a_part_of_a_figure_is_cut_out():
     assert slides.png_size(lecture["cells"][1]["outputs"][0]["data"]["image/png"]) == (50, 100)
     for wrong in ("left half", "0 0 50", "60 0 40 100", "0 0 101 100"):
         with pytest.raises(LectureError, match=re.escape(f"lecture.crop {wrong!r} is not")):
-            slides.edges(wrong)
+            slides.cut(whole, wrong)
 
 
 @pytest.mark.parametrize("minutes, text", [(0, "0:00"), (12.5, "12:30"), (59.99, "59:59"), (61, "61:00")])
@@ -242,31 +245,6 @@ def test_exercises_become_pauses_with_the_expected_answer():
 # ---------------------------------------------------------------- widgets
 
 
-def executed_with_slider(chapter, identifier):
-    """Return a copy of a chapter as `course run` leaves it: one cell shows a slider over three pictures."""
-    import ipywidgets
-    from ipywidgets.embed import embed_data
-    from matplotlib.figure import Figure
-
-    from course_utils import widgets
-
-    def draw(value):
-        figure = Figure(figsize=(4, 2))
-        figure.subplots().plot([0, value])
-        return figure
-
-    unrelated = ipywidgets.IntSlider()
-    slider = widgets.slider(draw, [1, 2, 3], name="value")
-    data = embed_data(views=[slider, unrelated])
-    copy = json.loads(json.dumps(chapter))
-    copy["metadata"]["widgets"] = {STATE: data["manager_state"]}
-    view = {"model_id": slider.model_id, "version_major": 2, "version_minor": 0}
-    for made in copy["cells"]:
-        if made["id"] == identifier:
-            made["outputs"] = [{"output_type": "display_data", "data": {VIEW: view}, "metadata": {}}]
-    return copy, slider, unrelated
-
-
 def test_widgets_come_from_the_executed_copy_with_the_state_they_need_only():
     chapter = notebook(
         cell("a", "slider", "code", title="A", twin="b"), cell("b", "twin", "code", slide=None, outputs=[FIGURE])
@@ -295,8 +273,8 @@ def test_page_loads_nothing_from_elsewhere():
     html = slides.page(slides.for_reveal(chapter))
     assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//|import\s+\w+\s+from\s+'http|url\(['\"]?http", html)
     assert set(re.findall(r'<script src="([^"?]*)', html)) == {
-        "vendor/reveal/dist/reveal.js",
-        "vendor/reveal/plugin/notes/notes.js",
+        "vendor/reveal.js/dist/reveal.js",
+        "vendor/reveal.js/plugin/notes/notes.js",
         "vendor/mathjax/MathJax.js",
     }
     assert r"$$\frac12 \tag{0.1}$$" in html and '<aside class="notes">' in html
@@ -313,7 +291,7 @@ def test_mathematics_in_notes_is_set_without_a_script():
 def scripts(tmp_path):
     """Stand-ins for the npm packages."""
     folders = {}
-    for package, (_, parts) in slides.SCRIPTS.items():
+    for package, parts in slides.SCRIPTS.items():
         folders[package] = tmp_path / "npm" / package.replace("/", "-")
         for part in parts:
             path = folders[package] / part / ("" if "." in part.split("/")[-1] else "inside.js")
@@ -326,20 +304,20 @@ def test_write_makes_pages_an_index_and_copies_the_scripts(tmp_path, scripts):
     source, output = tmp_path / "notebooks", tmp_path / "slides"
     source.mkdir()
     (source / "07_x.ipynb").write_text(json.dumps(notebook(cell("a", title="The <x>", minutes=2, notes="Say."))))
-    lines = slides.write([{"name": "07_x"}], source, output, tmp_path / "run", scripts)
+    lines = slides.write([Chapter("07_x", "X", source / "07_x.ipynb")], source, output, tmp_path / "run", scripts)
     assert lines == ["07_x: 1 slides, 2 minutes, 0 exercises as pauses, still figures for sliders"]
     index = (output / "index.html").read_text()
     assert "<a href='07_x.html'>07 · The &lt;x&gt;</a>" in index
     for path in re.findall(r'(?:src|href)="(vendor/[^"?]*)', (output / "07_x.html").read_text()):
         assert (output / path).exists() or path.endswith(("white.css", "notes.js")), path
-    assert (output / "vendor/reveal/dist/theme/inside.js").exists()
-    assert (output / "vendor/html-manager/dist/embed-amd.js").exists()
+    assert (output / "vendor/reveal.js/dist/theme/inside.js").exists()
+    assert (output / "vendor/@jupyter-widgets/html-manager/dist/embed-amd.js").exists()
 
 
 def test_an_error_names_chapter_and_cell(tmp_path, scripts):
     (tmp_path / "07_x.ipynb").write_text(json.dumps(notebook(cell("a", titel="x"))))
     with pytest.raises(LectureError, match="07_x: cell a: lecture has the key 'titel'"):
-        slides.write([{"name": "07_x"}], tmp_path, tmp_path / "out", tmp_path, scripts)
+        slides.write([Chapter("07_x", "X", tmp_path / "07_x.ipynb")], tmp_path, tmp_path / "out", tmp_path, scripts)
 
 
 def test_the_command_writes_the_lecture_of_a_chapter(tmp_path, scripts, monkeypatch):
@@ -362,12 +340,12 @@ def test_the_command_writes_the_lecture_of_a_chapter(tmp_path, scripts, monkeypa
 
 # ---------------------------------------------------------------- the lectures of the chapters
 
-LECTURES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in CHAPTERS}
+LECTURES = {path.stem: read(path) for path in CHAPTERS}
 every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=shown)
 
 
 def solutions_of(path):
-    return json.loads((NOTEBOOKS / "solutions" / path.name).read_text(encoding="utf-8"))
+    return read(NOTEBOOKS / "solutions" / path.name)
 
 
 @every_chapter
@@ -390,9 +368,9 @@ def test_every_slide_has_a_short_title_and_notes(path):
 
 @every_chapter
 def test_every_exercise_is_a_pause(path):
-    text = "\n".join("".join(c["source"]) for c in LECTURES[path.stem]["cells"] if c["cell_type"] == "markdown")
-    exercises = [match[0] for match in slides.EXERCISE.findall(text)]
-    pauses = [slide.exercise[1] for slide in slides.slides_of(LECTURES[path.stem]) if slide.exercise]
+    texts = markdown_texts(LECTURES[path.stem])
+    exercises = [match["number"] for text in texts for match in EXERCISE.finditer(text) if match["minutes"]]
+    pauses = [slide.exercise["number"] for slide in slides.slides_of(LECTURES[path.stem]) if slide.exercise]
     assert exercises and sorted(pauses) == exercises
     assert set(slides.answers_of(solutions_of(path))) == set(exercises), "each has an expected answer for the notes"
 

@@ -3,16 +3,15 @@
 Every chapter is built from the stored notebooks. Nothing is installed or downloaded by these tests.
 """
 
-import json
 import re
-import shutil
 
 import pytest
+from helpers.pages import executed_with_slider, launch, skip_without_browser
 from notebook_files import CHAPTERS, NOTEBOOKS, shown
-from test_slides import executed_with_slider
 
-from course_utils.results import read_course
 from course_utils.tools import slides, vendor
+from course_utils.tools.chapter import read_chapters
+from course_utils.tools.notebook import read
 
 every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=shown)
 
@@ -62,24 +61,20 @@ INSPECT = r"""
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The lectures of all chapters, from the stored notebooks, with the scripts that they load."""
-    missing = [name for name in slides.SCRIPTS if not vendor.cached(name).exists()]
-    if missing:
-        pytest.skip(f"not in build/vendor: {', '.join(missing)}; `make slides` fetches them")
+    skip_without_browser(slides.SCRIPTS)
     target = tmp_path_factory.mktemp("slides")
     scripts = {name: vendor.cached(name) for name in slides.SCRIPTS}
-    slides.write(read_course(), NOTEBOOKS, target, target / "nothing-executed", scripts)
+    slides.write(read_chapters(NOTEBOOKS), NOTEBOOKS, target, target / "nothing-executed", scripts)
     return target
 
 
 @pytest.fixture(scope="module")
 def browser(folder):
-    """Debian's chromium; skipped with a reason where it or playwright is missing."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    if path is None:
-        pytest.skip("chromium is not installed")
-    with api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+    """Debian's chromium, which ``folder`` looked for."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = launch(playwright)
         yield running
         running.close()
 
@@ -119,7 +114,7 @@ def now(page) -> int:
 @every_chapter
 def test_nothing_is_cut_off_and_mathematics_is_set(path, folder, show):
     page = show(folder / f"{path.stem}.html")
-    made = slides.slides_of(json.loads(path.read_text(encoding="utf-8")))
+    made = slides.slides_of(read(path))
     assert page.evaluate("Reveal.getTotalSlides()") == len(made)
     wrong = page.evaluate(INSPECT)
     assert not wrong, "\n".join(wrong)
@@ -159,10 +154,10 @@ def moving(folder, show):
     name, twin = next(
         (path.stem, cell["id"])
         for path in CHAPTERS
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for cell in read(path)["cells"]
         if "twin" in cell["metadata"].get("lecture", {})
     )
-    chapter = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))
+    chapter = read(NOTEBOOKS / f"{name}.ipynb")
     executed, _, _ = executed_with_slider(chapter, twin)
     (folder / "slider.html").write_text(slides.page(slides.for_reveal(chapter, executed)), encoding="utf-8")
     page = show(folder / "slider.html")

@@ -180,3 +180,26 @@ def recorded(notebook: dict) -> tuple[dict[str, float], dict[str, list]]:
 def _payload(data: dict, mime: str) -> dict:
     payload = data.get(mime, {})
     return json.loads(payload) if isinstance(payload, str) else payload
+
+
+def parts(notebook: dict) -> Iterator[tuple[str, str, dict]]:
+    """Yield what a notebook holds, in order, as kind ("heading", "text" or "code"), text, and the cell it is from."""
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            yield "code", source(cell), cell
+            continue
+        for part in re.split(r"(?m)^(#+ .*)$", source(cell)):
+            if part.strip():
+                yield ("heading" if re.match(r"#+ ", part) else "text"), part.strip(), cell
+
+
+def exercise_parts(notebook: dict) -> dict[str, list[tuple[str, str, dict]]]:
+    """Return for each number of an exercise its parts, from its heading to the next heading."""
+    found: dict[str, list[tuple[str, str, dict]]] = {}
+    current: list[tuple[str, str, dict]] = []
+    for part in parts(notebook):
+        if part[0] == "heading":
+            exercise = EXERCISE.match(part[1])
+            current = found.setdefault(exercise["number"], []) if exercise else []
+        current.append(part)
+    return found

@@ -1,7 +1,6 @@
 """The report of a run: ``index.html`` and one page per executed notebook, readable without a network.
 
-Pages load nothing: styles stand inside, figures are data URIs, and mathematics is converted to MathML, which
-browsers show by themselves.
+Pages load nothing: styles stand inside, figures are data URIs, and mathematics is MathML.
 """
 
 from __future__ import annotations
@@ -10,159 +9,114 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any
 
-from course_utils.tools import read_course, read_results, write_text
+from course_utils.runtime import replacing
+from course_utils.tools import notebook as notebooks
+from course_utils.tools.chapter import Band, Chapter, Result, in_words, judge, read_chapters, read_results
+from course_utils.tools.mathml import MARK, render_math, set_aside_math
 
-MARKS = {"ok": "✓", "failed": "✕", "kernel died": "✕", "timed out": "✕", "interrupted": "✕"}
-#: A formula that was set aside, also as it stands in an anchor.
-MARK = "(?:\ue000|%EE%80%80)(\\d+)(?:\ue001|%EE%80%81)"
-WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-MATHML = "{http://www.w3.org/1998/Math/MathML}"
-#: How many parts an element of MathML must have.
-ARGUMENTS = {f"{MATHML}mfrac": 2, f"{MATHML}msub": 2, f"{MATHML}msup": 2, f"{MATHML}msubsup": 3}
-#: Operators that take their index underneath in displayed formulas.
-LIMITS = {"max", "min", "sup", "inf", "lim", "arg max", "arg min", "argmax", "argmin"}
+#: Of a chapter that ran to its end; whatever else happened is a cross.
+MARKS = {"ok": "✓", "out of band": "▲", "missing numbers": "▲", "skipped": "▲"}
+GRADES = {"in band": "good", "outside": "bad", "not recorded": "bad"}
 
 
 def write(output: Path, source: Path) -> Path:
-    """Write the report of what ``results.json`` in a folder describes.
+    """Write the pages of what ``results.json`` in ``output`` describes beside it, and return its ``index.html``.
 
-    Parameters
-    ----------
-    output
-        Folder with ``results.json`` and the executed notebooks; the pages are written beside them.
-    source
-        Folder with ``course.yml`` and the notebooks, for chapters not executed yet and for pictures.
-
-    Returns
-    -------
-    Path
-        The page ``index.html``.
+    ``source`` holds ``course.yml`` and the notebooks, for chapters not executed yet and for pictures.
     """
-    entries = list(read_results(output).values())
-    chapters = {chapter["name"]: chapter for chapter in read_course(source)}
+    results = read_results(output)
+    chapters = {chapter.name: chapter for chapter in read_chapters(source)}
     sections = []
-    for entry in entries:
-        executed = output / f"{entry['name']}.ipynb"
-        notebook = json.loads(executed.read_text(encoding="utf-8")) if executed.exists() else None
+    for result in results:
+        executed = output / f"{result.name}.ipynb"
+        notebook = notebooks.read(executed) if executed.exists() else None
         page = executed.with_suffix(".html")
         if notebook and not (page.exists() and page.stat().st_mtime >= executed.stat().st_mtime):
-            write_text(page, notebook_page(notebook, f"{entry['name'].split('_')[0]} · {entry['title']}", source))
-        sections.append(_section(entry, notebook, chapters.get(entry["name"], {})))
-    executed_names = {entry["name"] for entry in entries}
-    idle = [chapter["title"] for chapter in read_course(source) if chapter["name"] not in executed_names]
+            write_page(page, notebook_page(notebook, f"{result.name.split('_')[0]} · {result.title}", source))
+        sections.append(_section(result, notebook, chapters.get(result.name)))
+    idle = [chapter.title for name, chapter in chapters.items() if name not in {result.name for result in results}]
     rest = f"<p class='quiet'>Not executed yet: {escape(', '.join(idle))}.</p>" if idle else ""
-    body = f"<header><h1>Report of the course</h1>{_summary(entries)}</header>{''.join(sections)}{rest}"
-    write_text(output / "index.html", _page("Report of the course", body))
+    body = f"<header><h1>Report of the course</h1>{_summary(results)}</header>{''.join(sections)}{rest}"
+    write_page(output / "index.html", _page("Report of the course", body))
     return output / "index.html"
 
 
 # ---------------------------------------------------------------- index.html
 
 
-def _summary(entries: list[dict]) -> str:
-    bad = [f"{entry['title']} ({entry['status']})" for entry in entries if entry["status"] != "ok"]
-    text = f"{len(entries) - len(bad)} of {len(entries)} chapters are fine"
+def _summary(results: Sequence[Result]) -> str:
+    bad = [f"{result.title} ({result.status})" for result in results if result.status != "ok"]
+    text = f"{len(results) - len(bad)} of {len(results)} chapters are fine"
     text += f"; look at {', '.join(bad)}." if bad else ", and every number that was compared with a band lies in it."
-    minutes = sum(entry["minutes"] for entry in entries)
     lines = [f"<p class='lead'>{escape(text)}</p>"]
-    known = [entry for entry in entries if entry["machine"]]
-    if known:
-        last = max(known, key=lambda entry: entry["date"])
-        machine = last["machine"]
-        where = f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('memory_gb')} GB, "
-        where += f"{machine.get('system')}, device {machine.get('device')}"
-        versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
-        when = last["date"].replace("T", " ").replace("+00:00", " UTC")
-        lines.append(f"<p class='quiet'>{escape(f'{when} · {minutes:.1f} minutes in all · {where} · {versions}')}</p>")
+    if known := [result for result in results if result.machine]:
+        last = max(known, key=lambda result: result.date)
+        machine = last.machine
+        facts = [last.date.replace("T", " ").replace("+00:00", " UTC")]
+        facts += [f"{sum(result.minutes for result in results):.1f} minutes in all"]
+        facts += [
+            f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('memory_gb')} GB, "
+            f"{machine.get('system')}, device {machine.get('device')}"
+        ]
+        facts += [", ".join(f"{name} {version}" for name, version in last.versions.items())]
+        lines.append(f"<p class='quiet'>{escape(' · '.join(facts))}</p>")
     return "".join(lines)
 
 
-def _section(entry: dict, notebook: dict | None, chapter: dict) -> str:
-    number, status = entry["name"].split("_")[0], entry["status"]
-    mark, good = MARKS.get(status, "▲"), "good" if status == "ok" else "bad"
-    page = f"{entry['name']}.html"
-    title = escape(entry["title"])
-    link = f"<p><a href='{escape(page)}'>Read the executed notebook</a></p>" if notebook else ""
-    title = f"<a href='{escape(page)}'>{title}</a>" if notebook else title
-    facts = [f"{entry['minutes']:.1f} min", f"profile {entry['profile']}"]
-    facts += [f"{name} = {value}" for name, value in entry["parameters"].items() if name != "profile"]
+def _section(result: Result, notebook: dict | None, chapter: Chapter | None) -> str:
+    page, title, link = escape(f"{result.name}.html"), escape(result.title), ""
+    if notebook:
+        title, link = f"<a href='{page}'>{title}</a>", f"<p><a href='{page}'>Read the executed notebook</a></p>"
+    facts = [f"{result.minutes:.1f} min", f"profile {result.profile}"]
+    facts += [f"{name} = {value}" for name, value in result.parameters.items() if name != "profile"]
+    traceback = f"<details open><summary>Traceback</summary><pre>{escape(result.traceback)}</pre></details>"
     parts = [
-        f"<section><h2><span class='number'>{escape(number)}</span> {title}</h2>",
-        f"<p><span class='status {good}'>{mark} {escape(status)}</span> ",
+        f"<section><h2><span class='number'>{escape(result.name.split('_')[0])}</span> {title}</h2>",
+        f"<p><span class='status {'good' if result.status == 'ok' else 'bad'}'>",
+        f"{MARKS.get(result.status, '✕')} {escape(result.status)}</span> ",
         f"<span class='quiet'>{escape(' · '.join(facts))}</span></p>",
-        f"<p>{escape(entry['message'])}</p>" if entry["message"] else "",
-        _numbers(entry, chapter.get("numbers") or {}),
-        _scoreboard(notebook, chapter) if notebook else "",
+        f"<p>{escape(result.message)}</p>" if result.message else "",
+        _numbers(result, chapter.numbers if chapter else {}),
+        _scoreboard(notebook, chapter.scoreboard) if notebook and chapter and chapter.scoreboard else "",
         _strip(notebook, page) if notebook else "",
-        f"<details open><summary>Traceback</summary><pre>{escape(entry['traceback'])}</pre></details>"
-        if entry["traceback"]
-        else "",
+        traceback if result.traceback else "",
         f"{link}</section>",
     ]
     return "".join(parts)
 
 
-def _numbers(entry: dict, announced: dict[str, dict]) -> str:
+def _numbers(result: Result, announced: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the table of a chapter's numbers, in the words and order of course.yml, each beside its band."""
-    names = entry["numbers"] | entry["bands"]
+    standings = judge(result.bands, result.numbers, overridden=result.overridden).each
     rows = []
-    for name in [*(n for n in announced if n in names), *(n for n in names if n not in announced)]:
+    for name in [*(n for n in announced if n in standings), *(n for n in standings if n not in announced)]:
         words = announced.get(name, {})
         label = words.get("label") or name.replace("_", " ")
         label += f" ({words['unit']})" if words.get("unit") else ""
-        value, band = entry["numbers"].get(name), entry["bands"].get(name)
-        inside = band is not None and value is not None and band[0] <= value <= band[1]
-        if entry["overridden"] and band is not None:
-            verdict = "not compared"
-        elif value is None or band is None:
-            verdict = "not recorded" if value is None else "no band yet"
-        else:
-            verdict = "in band" if inside else "outside"
-        grade = {"in band": "good", "outside": "bad", "not recorded": "bad"}.get(verdict, "quiet")
+        value, band, grade = result.numbers.get(name), result.bands.get(name), GRADES.get(standings[name], "quiet")
         rows.append(
             f"<tr><th scope='row'>{escape(label)}</th>"
             f"<td class='figure'>{'–' if value is None else f'{value:.4g}'}</td>"
-            f"<td>{_marker(value, band)}</td>"
-            f"<td class='quiet'>{f'{band[0]:g} … {band[1]:g}' if band else ''}</td>"
-            f"<td class='{grade}'>{verdict}</td></tr>"
+            f"<td>{_marker(value, band, grade)}</td>"
+            f"<td class='quiet'>{in_words(band) if band else ''}</td>"
+            f"<td class='{grade}'>{standings[name]}</td></tr>"
         )
     head = "<tr><th>number</th><th>value</th><th></th><th>expected</th><th></th></tr>"
     return f"<div class='scroll'><table>{head}{''.join(rows)}</table></div>" if rows else ""
 
 
-def _scoreboard(notebook: dict, chapter: dict) -> str:
-    """Return the scoreboard that an executed chapter kept, as a table; nothing if it announces or kept none."""
-    from course_utils.results import from_notebook
-    from course_utils.tools.table import scoreboard_cells
-
-    values = from_notebook(notebook)[1].get("scoreboard") if "scoreboard" in chapter else None
-    if values is None:
-        return ""
-    head, rows = scoreboard_cells(chapter["scoreboard"], values)
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
-    for name, *cells in rows:
-        figures = "".join(f"<td class='figure'>{escape(cell)}</td>" for cell in cells)
-        lines.append(f"<tr><th scope='row'>{escape(name)}</th>{figures}</tr>")
-    seeds = len(values[0][0])
-    words = (
-        f"Scoreboard of this run, mean ± standard deviation over {seeds} seeds" if seeds > 1 else "Scoreboard, one seed"
-    )
-    return f"<p>{words}</p><div class='scroll'><table>{''.join(lines)}</table></div>"
-
-
-def _marker(value: float | None, band) -> str:
+def _marker(value: float | None, band: Band | None, grade: str) -> str:
     """Draw a band as a bar and the value as a stroke; a value far outside stands at the edge."""
     if value is None or band is None or value != value:
         return ""
     low, high = band
     position = 70.0 if high == low == value else 40 + 60 * (value - low) / ((high - low) or abs(low) or 1)
     position = min(max(position, 3), 137)
-    grade = "good" if low <= value <= high else "bad"
     return (
         "<svg class='marker' viewBox='0 0 140 16' width='140' height='16' aria-hidden='true'>"
         "<line x1='0' y1='8' x2='140' y2='8' class='track'/>"
@@ -171,26 +125,32 @@ def _marker(value: float | None, band) -> str:
     )
 
 
+def _scoreboard(notebook: dict, announced: Mapping[str, Any]) -> str:
+    """Return the scoreboard that an executed chapter kept, as a table; nothing if it kept none."""
+    from course_utils.tools.tables import scoreboard_cells
+
+    values = notebooks.recorded(notebook)[1].get("scoreboard")
+    if values is None:
+        return ""
+    head, rows = scoreboard_cells(dict(announced), values)
+    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+    for name, *cells in rows:
+        figures = "".join(f"<td class='figure'>{escape(cell)}</td>" for cell in cells)
+        lines.append(f"<tr><th scope='row'>{escape(name)}</th>{figures}</tr>")
+    seeds, words = len(values[0][0]), "Scoreboard, one seed"
+    if seeds > 1:
+        words = f"Scoreboard of this run, mean ± standard deviation over {seeds} seeds"
+    return f"<p>{words}</p><div class='scroll'><table>{''.join(lines)}</table></div>"
+
+
 def _strip(notebook: dict, page: str) -> str:
     figures = []
-    for number, (title, png) in enumerate(figures_of(notebook), start=1):
-        if uri := _thumbnail(png):
-            image = f"<img loading='lazy' alt='{escape(title)}' title='{escape(title)}' src='{uri}'>"
-            figures.append(f"<a href='{escape(page)}#figure-{number}'>{image}</a>")
+    for figure in notebooks.figures(notebook):
+        if uri := _thumbnail(figure.png):
+            title = escape(figure.title())
+            image = f"<img loading='lazy' alt='{title}' title='{title}' src='{uri}'>"
+            figures.append(f"<a href='{page}#figure-{figure.number}'>{image}</a>")
     return f"<div class='strip'>{''.join(figures)}</div>" if figures else ""
-
-
-def figures_of(notebook: dict) -> Iterator[tuple[str, str]]:
-    """Yield each PNG output of a notebook (base64), with the heading it stands under."""
-    heading, number = "", 0
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            found = re.findall(r"^#{1,6}\s+(.+?)\s*$", "".join(cell["source"]), flags=re.MULTILINE)
-            heading = found[-1] if found else heading
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                number += 1
-                yield f"Figure {number}" + (f": {heading}" if heading else ""), "".join(output["data"]["image/png"])
 
 
 def _thumbnail(png: str, size: tuple[int, int] = (520, 300)) -> str:
@@ -213,38 +173,31 @@ def _thumbnail(png: str, size: tuple[int, int] = (520, 300)) -> str:
 
 
 def notebook_page(notebook: dict, title: str, source: Path) -> str:
-    """Return an executed notebook as one HTML page that loads nothing.
-
-    Parameters
-    ----------
-    notebook
-        As nbformat writes it.
-    title
-        The title of the page.
-    source
-        Folder from which relative pictures in the text are embedded.
-    """
+    """Return an executed notebook as one HTML page that loads nothing; pictures in its text come from ``source``."""
     import nbformat
     from nbconvert import HTMLExporter
 
     formulas: list[str] = []
-    copy = json.loads(json.dumps(notebook))
+    copy, figures = nbformat.reads(json.dumps(notebook), as_version=4), notebooks.figures(notebook)
     for cell in copy["cells"]:
         if cell["cell_type"] == "markdown":
-            cell["source"] = set_aside_math("".join(cell["source"]), formulas)
-        cell.get("outputs", [])[:] = [o for o in cell.get("outputs", []) if WIDGET_MIME not in o.get("data", {})]
-        for output in cell.get("outputs", []):
+            cell["source"] = set_aside_math(cell["source"], formulas)
+        outputs = notebooks.outputs(cell)
+        outputs[:] = [output for output in outputs if notebooks.WIDGET_VIEW not in output.get("data", {})]
+        for output in outputs:
             _static(output.get("data", {}))
-    exporter = HTMLExporter(template_name="basic")
-    node = nbformat.reads(json.dumps(copy), as_version=4)
-    body, _ = exporter.from_notebook_node(node)
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(copy)
     body = re.sub(r'\b(id|href|title|alt)="[^"]*"', lambda m: re.sub(MARK, "", m[0]), body)
     body = re.sub(MARK, lambda m: formulas[int(m[1])], body)
     body = re.sub(r'href="([\w-]+)\.ipynb(#[^"]*)?"', r'href="\1.html\2"', body)
     body = re.sub(r'(<img\b[^>]*?\bsrc=")([^":]+)"', lambda m: f'{m[1]}{_embedded(source / m[2])}"', body)
-    body = _name_figures(body, [heading for heading, _ in figures_of(copy)])
+    names = (
+        f'<img id="figure-{figure.number}" alt="{escape(figure.title())}" src="data:image/png' for figure in figures
+    )
+    nameless = r'<img alt="No description has been provided for this image"[^>]*? src="data:image/png'
+    body = re.sub(nameless, lambda m: next(names, m[0]), body)
     back = "<nav><a href='index.html'>Report of the course</a></nav>"
-    return _page(title, f"{back}<article>{body}</article>{back}", extra=_highlighting())
+    return _page(title, f"{back}<article>{body}</article>{back}", extra=_both_schemes())
 
 
 def _static(data: dict) -> None:
@@ -263,142 +216,26 @@ def _embedded(path: Path) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}" if path.is_file() else path.name
 
 
-def _name_figures(body: str, titles: list[str]) -> str:
-    """Give each PNG output an anchor, and a text in place of nbconvert's remark that it has none."""
-    numbers = iter(range(1, len(titles) + 1))
-
-    def name(match: re.Match) -> str:
-        number = next(numbers, None)
-        if number is None:
-            return match[0]
-        return f'<img id="figure-{number}" alt="{escape(titles[number - 1])}" src="data:image/png'
-
-    return re.sub(r'<img alt="No description has been provided for this image"[^>]*? src="data:image/png', name, body)
-
-
-# ---------------------------------------------------------------- mathematics
-
-#: Code (fences, spans, elements) first, so that a dollar inside it is left alone; then formulas.
-PIECES = re.compile(
-    r"(?P<code>^ {0,3}(?P<fence>`{3,}|~{3,}).*?^ {0,3}(?P=fence)[`~]*\s*?$"
-    r"|(?<!`)(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`)"
-    r"|<(?P<tag>pre|code)\b.*?</(?P=tag)>|\\\$)"
-    r"|\$\$(?P<block>.+?)\$\$"
-    r"|(?P<bare>\\begin\{(?P<environment>align|equation|gather)\*?\}.+?\\end\{(?P=environment)\*?\})"
-    r"|\$(?P<inline>(?!\s)(?:\\.|[^$\\\n]|\n(?!\s*\n))+?(?<!\s))\$(?!\d)",
-    flags=re.DOTALL | re.MULTILINE,
-)
-
-
-def set_aside_math(text: str, formulas: list[str]) -> str:
-    """Replace each formula of a Markdown text by a mark (U+E000 number U+E001) that Markdown leaves alone.
-
-    Parameters
-    ----------
-    text
-        Markdown with ``$…$``, ``$$…$$`` and bare ``\\begin{align}`` environments.
-    formulas
-        The formulas as HTML are appended here; the number in a mark is an index into this list.
-    """
-
-    def mark(match: re.Match) -> str:
-        if match["code"]:
-            return match["code"]
-        tex = match["block"] or match["bare"] or match["inline"]
-        formulas.append(render_math(tex, block=match["inline"] is None))
-        return f"\ue000{len(formulas) - 1}\ue001"
-
-    return PIECES.sub(mark, text)
-
-
-def render_math(tex: str, *, block: bool) -> str:
-    """Return a formula as MathML, the number of its ``\\tag`` at the right margin; as code if that fails."""
-    tags = re.findall(r"\\tag\*?\{([^}]*)\}", tex)
-    formula = re.sub(r"\\tag\*?\{[^}]*\}", "", tex).strip()
-    try:
-        html = _mathml(formula, block)
-    except Exception:  # the converter raises many kinds; whatever it cannot do is shown as it was written
-        html = f"<code>{escape(formula)}</code>"
-    if not block:
-        return html
-    number = "".join(f"<span class='tag'>({escape(tag)})</span>" for tag in tags)
-    return f"<span class='equation'><span class='formula'>{html}</span>{number}</span>"
-
-
-def _mathml(tex: str, block: bool) -> str:
-    from latex2mathml.converter import convert
-
-    tex = re.sub(r"\\(begin|end)\{(?:aligned|align|split|equation|gather|gathered)\*?\}", r"\\\1{align*}", tex)
-    tex = re.sub(
-        r"\\operatorname\*?\{([^{}]*)\}", lambda m: "\\operatorname{" + re.sub(r"\\[,;: ]", "\u2009", m[1]) + "}", tex
-    )
-    for pattern, text in ((r"\\arg(?![a-zA-Z])", r"\\operatorname{arg}"), (r"\\\|", r"\\Vert ")):
-        tex = re.sub(pattern, text, tex)
-    root = ElementTree.fromstring(convert(tex, display="block" if block else "inline"))
-    for element in root.iter():
-        _mend(element, block)
-    ElementTree.register_namespace("", MATHML[1:-1])
-    return ElementTree.tostring(root, encoding="unicode").replace(f' xmlns="{MATHML[1:-1]}"', "")
-
-
-def _mend(element: ElementTree.Element, block: bool) -> None:
-    """Correct what the converter writes but browsers do not show; raise on a command that it did not know."""
-    text = element.text or ""
-    if text.startswith("\\") or len(element) != ARGUMENTS.get(element.tag, len(element)):
-        raise ValueError(f"unknown command, or an argument missing: {text or element.tag}")
-    if text == "~":
-        element.tag, element.text = f"{MATHML}mo", "∼"
-    variant = element.get("mathvariant")
-    if variant and variant != "normal":
-        del element.attrib["mathvariant"]
-        element.text = "".join(_letter(character, variant) for character in text)
-        if variant == "bold" and element.tag == f"{MATHML}mtext":
-            element.set("style", "font-weight: bold")
-    if "Α" <= text <= "Ω":
-        element.set("mathvariant", "normal")  # capital Greek letters stand upright
-    if text in ("‖", "|") and not element.get("stretchy"):
-        element.set("stretchy", "false")
-    under = {f"{MATHML}msub": f"{MATHML}munder", f"{MATHML}msubsup": f"{MATHML}munderover"}
-    if block and element.tag in under and (element[0].text or "").replace("\u2009", " ") in LIMITS:
-        element.tag = under[element.tag]
-    _space(element)
-
-
-def _space(element: ElementTree.Element) -> None:
-    """Align the columns of a table, and set function names such as log apart from what follows."""
-    tight = element.tag == f"{MATHML}mtable" and element.get("columnspacing")
-    for cell in element.iter(f"{MATHML}mtd") if element.tag == f"{MATHML}mtable" else ():
-        side = cell.get("columnalign", "center")
-        cell.set("style", f"text-align: {side}" + (f"; padding-{side}: 0" if tight else ""))
-    for child, after in zip(element, [*element[1:], None], strict=False):
-        text = child.text or ""
-        if element.tag == f"{MATHML}mrow" and child.tag[-2:] in ("mi", "mo") and len(text) > 1 and text.isalpha():
-            bracket = after is not None and (after.text or "") in ("(", "[", "{")
-            child.tag = f"{MATHML}mo"
-            child.attrib.update(lspace="0.17em", rspace="0" if bracket else "0.17em")
-
-
-def _letter(character: str, variant: str) -> str:
-    """Return the bold italic or double-struck form of a character, where Unicode has one."""
-    if variant == "double-struck" and character in "0123456789":
-        return chr(0x1D7D8 + int(character))
-    if variant == "bold-italic":
-        for first, last, start in (("A", "Z", 0x1D468), ("a", "z", 0x1D482), ("Α", "Ω", 0x1D71C), ("α", "ω", 0x1D736)):
-            if first <= character <= last:
-                return chr(start + ord(character) - ord(first))
-    return character
-
-
 # ---------------------------------------------------------------- the frame of all pages
 
 
-def _highlighting() -> str:
+def write_page(path: Path, text: str) -> None:
+    """Write a page whole: a reader sees the old one or the new one."""
+    with replacing(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def highlighting(style: str = "default") -> str:
+    """Return the rules of CSS that colour code."""
     from pygments.formatters import HtmlFormatter
 
-    light = HtmlFormatter(style="default").get_style_defs(".highlight")
-    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
-    rules = "\n".join(line for line in dark.splitlines() if line.startswith(".highlight"))
-    return f"{light}\n@media (prefers-color-scheme: dark) {{ {rules} }}\n.highlight {{ background: none !important }}"
+    return str(HtmlFormatter(style=style).get_style_defs(".highlight"))
+
+
+def _both_schemes() -> str:
+    dark = "\n".join(line for line in highlighting("github-dark").splitlines() if line.startswith(".highlight"))
+    paper = ".highlight { background: none !important }"
+    return f"{highlighting()}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n{paper}"
 
 
 def _page(title: str, body: str, extra: str = "") -> str:
@@ -437,6 +274,7 @@ article table { display: block; overflow-x: auto }
 article th, article tr:first-child th { font-weight: 600; color: inherit }
 .marker { display: block } .track { stroke: var(--line); stroke-width: 1.5 } .band { fill: var(--band) }
 .value.good { fill: var(--good) } .value.bad { fill: var(--bad) }
+.value.quiet { fill: var(--quiet) }
 .strip { display: flex; gap: .6rem; overflow-x: auto; padding: .4rem 0 .8rem } .strip a { flex: none }
 .strip img { height: 150px; width: auto; display: block; background: #fff; border: 1px solid var(--line);
   border-radius: 4px }

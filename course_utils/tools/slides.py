@@ -11,41 +11,41 @@ import difflib
 import io
 import json
 import re
-import shutil
 import struct
 import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 
-from course_utils.tools import write_text
-from course_utils.tools.report import MARK, set_aside_math
+from course_utils.tools import notebook as notebooks
+from course_utils.tools import vendor
+from course_utils.tools.chapter import Chapter
+from course_utils.tools.mathml import MARK, set_aside_math
+from course_utils.tools.notebook import EXERCISE, WIDGET_STATE, WIDGET_VIEW, widget_views
+from course_utils.tools.notebook import source as text_of
+from course_utils.tools.report import highlighting, write_page
 from course_utils.tools.slides_page import INDEX, STYLE, TEMPLATE
 
 SLIDE_TYPES = ("slide", "subslide", "fragment", "notes", "skip", "-")
 #: What ``lecture`` may hold: title of the slide; text in place of the cell's; speaker notes; minutes; which lines of
 #: code and which outputs are shown; the cell whose figure stands for a slider that has no state to move it; the part
 #: of a figure that is shown, as "left top right bottom" in percent; the cell after whose slide this one comes.
-KEYS = {"title": str, "text": str, "notes": str, "minutes": (int, float)}
+KEYS: dict[str, type | tuple[type, ...]] = {"title": str, "text": str, "notes": str, "minutes": (int, float)}
 KEYS |= dict.fromkeys(("code", "outputs", "twin", "crop", "after"), str)
 OUTPUTS = ("figures", "text", "all", "none")
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
-EXERCISE = re.compile(r"^#+ Exercise (\d+\.\d+)\s*[—:-]\s*(.+?)\s*·\s*difficulty (\d/5)\s*·\s*(\d+ minutes?)", re.M)
 COLUMNS = 80  # of shown code
 WIDEST = 95  # columns of shown output, which is a little smaller
 BODY = (1168, 570)  # width and height, in pixels, of a slide below its title
 LARGEST = 1.7  # times its own size: more would only blur a figure
-#: What a lecture loads: npm package → (its folder in build/vendor, what of it is copied beside the slides).
+#: What a lecture loads: npm package → what of it is copied beside the slides.
 SCRIPTS = {
-    "reveal.js": ("reveal", ("dist/reveal.js", "dist/reveal.css", "dist/theme", "plugin/notes", "LICENSE")),
-    "requirejs": ("requirejs", ("require.js",)),
-    "@jupyter-widgets/html-manager": ("html-manager", ("dist/embed-amd.js", "LICENSE")),
-    "mathjax": (
-        "mathjax",
-        ("MathJax.js", "LICENSE", "config/TeX-AMS_SVG-full.js", "extensions/TeX", "jax/element", "jax/input/TeX")
-        + ("jax/output/SVG/jax.js", "jax/output/SVG/autoload", "jax/output/SVG/fonts/TeX"),
-    ),
+    "reveal.js": ("dist/reveal.js", "dist/reveal.css", "dist/theme", "plugin/notes", "LICENSE"),
+    "requirejs": ("require.js",),
+    "@jupyter-widgets/html-manager": ("dist/embed-amd.js", "LICENSE"),
+    "mathjax": ("MathJax.js", "LICENSE", "config/TeX-AMS_SVG-full.js", "extensions/TeX", "jax/element")
+    + ("jax/input/TeX", "jax/output/SVG/jax.js", "jax/output/SVG/autoload", "jax/output/SVG/fonts/TeX"),
 }
 
 
@@ -61,26 +61,17 @@ class Slide:
     minutes: float
     notes: str
     below: bool  # a sub-slide: it stands below the one before
-    exercise: re.Match | None
+    exercise: re.Match[str] | None
     after: str  # the cell after whose slide it comes, if that is not the order of the notebook
     cells: list[dict] = field(default_factory=list)
     start: float = 0.0  # minutes since the beginning of the lecture
 
 
-# ---------------------------------------------------------------- what the metadata say
-
-
-def lecture_of(cell: dict) -> tuple[str, dict]:
-    """Return how a cell takes part in the lecture, and its dictionary ``lecture``, both checked.
-
-    Raises
-    ------
-    LectureError
-        For a kind of slide, a key, or a value that means nothing.
-    """
+def lecture_of(cell: dict) -> tuple[str, dict[str, Any]]:
+    """Return how a cell takes part in the lecture, and its dictionary ``lecture``; what means nothing is refused."""
     kind = cell["metadata"].get("slideshow", {}).get("slide_type", "skip") or "-"
     lecture = cell["metadata"].get("lecture", {})
-    where = f"cell {cell.get('id', '?')}"
+    where = _name(cell)
     if kind not in SLIDE_TYPES:
         raise LectureError(f"{where}: slide_type {kind!r} is none of {', '.join(SLIDE_TYPES)}")
     if not isinstance(lecture, dict):
@@ -97,24 +88,17 @@ def lecture_of(cell: dict) -> tuple[str, dict]:
 
 
 def slides_of(notebook: dict) -> list[Slide]:
-    """Return the slides of a notebook, in order.
-
-    Raises
-    ------
-    LectureError
-        If a slide has no title, or a cell goes on before a first slide has begun.
-    """
+    """Return the slides of a notebook, in order; each needs a title."""
     slides: list[Slide] = []
-    for cell in notebook["cells"]:
-        kind, lecture = lecture_of(cell)
+    for cell, (kind, lecture) in ((cell, lecture_of(cell)) for cell in notebook["cells"]):
         if kind == "skip":
             continue
         if kind in ("slide", "subslide"):
             slides.append(_begin(cell, kind, lecture, slides))
         elif not slides:
-            raise LectureError(f"cell {cell.get('id', '?')}: {kind!r} goes on with a slide, but none has begun")
+            raise LectureError(f"{_name(cell)}: {kind!r} goes on with a slide, but none has begun")
         elif kind == "notes":
-            slides[-1].notes += "\n\n" + (lecture.get("text") or _source(cell))
+            slides[-1].notes += "\n\n" + (lecture.get("text") or text_of(cell))
             continue
         elif lecture.get("notes"):
             slides[-1].notes += "\n\n" + lecture["notes"]
@@ -125,16 +109,12 @@ def slides_of(notebook: dict) -> list[Slide]:
 def _moved(slides: list[Slide]) -> list[Slide]:
     """Put slides that name another, as exercises do, after that one, in their own order; then set the clock."""
     ordered = [slide for slide in slides if not slide.after]
-    for slide in slides:
-        if not slide.after:
-            continue
-        place = [k for k, other in enumerate(ordered) if slide.after in [cell.get("id") for cell in other.cells]]
-        if not place:
+    for slide in (slide for slide in slides if slide.after):
+        named = [slide.after in [cell.get("id") for cell in other.cells] for other in ordered]
+        places = [k for k, other in enumerate(ordered) if named[k] or other.after == slide.after]
+        if not places:
             raise LectureError(f"slide {slide.title!r}: lecture.after {slide.after!r} is no cell of another slide")
-        end = place[0] + 1
-        while end < len(ordered) and ordered[end].after == slide.after:
-            end += 1
-        ordered.insert(end, slide)
+        ordered.insert(places[-1] + 1, slide)
     for slide, before in zip(ordered[1:], ordered, strict=False):
         slide.start = before.start + before.minutes
     return ordered
@@ -142,27 +122,17 @@ def _moved(slides: list[Slide]) -> list[Slide]:
 
 def _begin(cell: dict, kind: str, lecture: dict, slides: list[Slide]) -> Slide:
     if not lecture.get("title"):
-        raise LectureError(f"cell {cell.get('id', '?')}: a {kind} needs lecture.title, the claim that it makes")
-    exercise = EXERCISE.search(_source(cell)) if cell["cell_type"] == "markdown" else None
-    minutes, notes, below = float(lecture.get("minutes", 0)), lecture.get("notes", ""), kind == "subslide"
-    return Slide(lecture["title"], minutes, notes, below and bool(slides), exercise, lecture.get("after", ""))
+        raise LectureError(f"{_name(cell)}: a {kind} needs lecture.title, the claim that it makes")
+    exercise = EXERCISE.search(text_of(cell)) if cell["cell_type"] == "markdown" else None
+    minutes, notes, below = float(lecture.get("minutes", 0)), lecture.get("notes", ""), kind == "subslide" and slides
+    return Slide(lecture["title"], minutes, notes, bool(below), exercise, lecture.get("after", ""))
 
 
 def excerpt(source: str, lines: str) -> str:
     """Return the lines of code that a slide shows.
 
-    Parameters
-    ----------
-    source
-        Of the cell.
-    lines
-        ``"show"``, ``"hide"``, or numbers from 1 such as ``"3-9"`` or ``"1-2, 7-9"``; ``…`` stands for what is left out
-        between two ranges. A comment behind code that would reach beyond column 80 moves to a line above it.
-
-    Raises
-    ------
-    LectureError
-        For a range that the cell does not have.
+    ``lines`` is ``"show"``, ``"hide"``, or numbers from 1 such as ``"3-9"`` or ``"1-2, 7-9"``; ``…`` stands for what is
+    left out between two ranges. A comment behind code that would reach beyond column 80 moves to a line above it.
     """
     if lines == "hide":
         return ""
@@ -206,25 +176,11 @@ def clock(minutes: float) -> str:
     return f"{seconds // 60}:{seconds % 60:02d}"
 
 
-# ---------------------------------------------------------------- from a notebook to the notebook of its slides
-
-
 def for_reveal(notebook: dict, executed: dict | None = None, solutions: dict | None = None) -> dict:
-    """Return the notebook that nbconvert turns into slides: titles, short texts, excerpts, notes.
+    """Return the notebook that nbconvert turns into slides: a title cell, a body and a cell of notes for each.
 
-    Parameters
-    ----------
-    notebook
-        A chapter as stored, as nbformat writes it.
-    executed
-        The same chapter from ``build/run``; its widgets and their state are taken over where the cells agree.
-    solutions
-        The notebook of its solutions; what solves an exercise is put into the notes of its slide.
-
-    Returns
-    -------
-    dict
-        For each slide a title cell, the cells of its body, and a cell of notes.
+    ``executed`` is the same chapter from ``build/run``, whose widgets and their state are taken over where the cells
+    agree; what solves an exercise in the notebook ``solutions`` is put into the notes of its slide.
     """
     slides = slides_of(notebook)
     if not slides:
@@ -233,48 +189,52 @@ def for_reveal(notebook: dict, executed: dict | None = None, solutions: dict | N
     widgets, state = _widgets(notebook, executed)
     twins = {cell.get("id"): cell for cell in notebook["cells"]}
     answers = answers_of(solutions) if solutions else {}
-    cells, shown, formulas = [], set(), []
+    cells: list[dict] = []
+    shown: set[str] = set()
+    formulas: list[str] = []
     for number, slide in enumerate(slides):
         body = [part for cell in slide.cells for part in _body(cell, widgets, twins)]
-        body += [_markdown(_about(slide))] if slide.exercise else []
-        shown |= {view["model_id"] for part in body for view in _views(part)}
+        body += [_pause(slide.minutes, slide.exercise)] if slide.exercise else []
+        shown |= {view["model_id"] for part in body for view in widget_views(part)}
         layout = "title" if number == 0 else _layout(body)
-        cells += [_heading(slide, layout), *_framed(body, layout), _notes(slide, whole, answers, formulas)]
+        body = body or [_markdown("")]
+        body[0]["metadata"]["frame_start"], body[-1]["metadata"]["frame_end"] = layout, True  # for the template
+        cells += [_heading(slide, layout), *body, _notes(slide, whole, answers, formulas)]
     for place, cell in enumerate(cells):
         cell["id"] = f"part-{place}"
-    metadata = {"title": slides[0].title, "formulas": formulas}  # of the notes, whose window sets no mathematics
+    metadata: dict[str, Any] = {
+        "title": slides[0].title,
+        "formulas": formulas,
+    }  # of the notes, whose window sets no mathematics
     if shown:
         metadata["widgets"] = {WIDGET_STATE: {**state, "state": _reachable(state["state"], shown)}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
-def _source(cell: dict) -> str:
-    return "".join(cell["source"])
+def _name(cell: dict) -> str:
+    return f"cell {cell.get('id', '?')}"
 
 
-def _markdown(text: str, **metadata) -> dict:
+def _markdown(text: str, **metadata: Any) -> dict:
     return {"cell_type": "markdown", "metadata": metadata, "source": text}
 
 
 def _heading(slide: Slide, layout: str) -> dict:
-    kind = "pause" if slide.exercise else layout
-    slideshow = {
-        "slide_type": "subslide" if slide.below else "slide",
-        "data": {"kind": kind, "timing": str(round(60 * slide.minutes))},
-    }
-    return _markdown(f"## {slide.title}", slideshow=slideshow)
+    data = {"kind": "pause" if slide.exercise else layout, "timing": str(round(60 * slide.minutes))}
+    kind = "subslide" if slide.below else "slide"
+    return _markdown(f"## {slide.title}", slideshow={"slide_type": kind, "data": data})
 
 
-def _about(slide: Slide) -> str:
-    difficulty, minutes = slide.exercise.groups()[2:]
-    now = f"**{slide.minutes:g} minute{'s' * (slide.minutes != 1)} now**"
-    return f"Pause: {now} · in the notebook: difficulty {difficulty}, {minutes}"
+def _pause(minutes: float, exercise: re.Match[str]) -> dict:
+    now = f"**{minutes:g} minute{'s' * (minutes != 1)} now**"
+    alone = f"{exercise['minutes']} minute{'s' * (exercise['minutes'] != '1')}"
+    return _markdown(f"Pause: {now} · in the notebook: difficulty {exercise['difficulty']}/5, {alone}")
 
 
 def _notes(slide: Slide, whole: float, answers: dict[str, str], formulas: list[str]) -> dict:
     text = f"**{clock(slide.start)} of {clock(whole)}** · {slide.minutes:g} min\n\n{slide.notes}"
     if slide.exercise:
-        answer = answers.get(slide.exercise[1], "in the folder `solutions`, which is not here.")
+        answer = answers.get(slide.exercise["number"], "in the folder `solutions`, which is not here.")
         text += f"\n\n**Expected answer:** {answer}"
     return _markdown(set_aside_math(text, formulas), slideshow={"slide_type": "notes"})
 
@@ -284,17 +244,17 @@ def _body(cell: dict, widgets: dict, twins: dict) -> list[dict]:
     kind, lecture = lecture_of(cell)
     step = kind == "fragment"
     if cell["cell_type"] != "code":
-        return [_markdown(lecture.get("text", _source(cell)), step=step)]
+        return [_markdown(lecture.get("text", text_of(cell)), step=step)]
     parts = [_markdown(lecture["text"], step=step)] if lecture.get("text") else []
     try:
-        code = excerpt(_source(cell), lecture.get("code", "hide"))
+        code = excerpt(text_of(cell), lecture.get("code", "hide"))
         outputs = _outputs(cell, lecture, widgets, twins)
     except LectureError as error:
-        raise LectureError(f"cell {cell.get('id', '?')}: {error}") from None
+        raise LectureError(f"{_name(cell)}: {error}") from None
     if code or outputs:
         metadata = {"step": step, "transient": {"remove_source": not code}}
-        parts.append({"cell_type": "code", "metadata": metadata, "source": code, "outputs": outputs})
-        parts[-1]["execution_count"] = None
+        made = {"cell_type": "code", "metadata": metadata, "execution_count": None}
+        parts.append(made | {"source": code, "outputs": outputs})
     return parts
 
 
@@ -302,11 +262,9 @@ def _outputs(cell: dict, lecture: dict, widgets: dict, twins: dict) -> list[dict
     what, _, lines = lecture.get("outputs", "figures").partition(" ")
     if cell.get("id") in widgets and what in ("figures", "all"):
         return widgets[cell["id"]]
-    outputs = cell["outputs"]
-    if "twin" in lecture:
-        if lecture["twin"] not in twins:
-            raise LectureError(f"lecture.twin {lecture['twin']!r} is no cell of the chapter")
-        outputs = twins[lecture["twin"]]["outputs"]
+    if "twin" in lecture and lecture["twin"] not in twins:
+        raise LectureError(f"lecture.twin {lecture['twin']!r} is no cell of the chapter")
+    outputs = twins[lecture["twin"]]["outputs"] if "twin" in lecture else cell["outputs"]
     figures = [_figure(out, lecture.get("crop", "")) for out in outputs if "image/png" in out.get("data", {})]
     texts = [_text(out, lines) for out in outputs if out["output_type"] == "stream"]
     return {"figures": figures, "text": texts, "all": texts + figures, "none": []}[what]
@@ -314,11 +272,8 @@ def _outputs(cell: dict, lecture: dict, widgets: dict, twins: dict) -> list[dict
 
 def _text(output: dict, lines: str) -> dict:
     text = "".join(output["text"]).strip("\n")
-    text = excerpt(text, lines) if lines else text
-    folded = [
-        textwrap.fill(line, WIDEST, subsequent_indent=" " * 8) if len(line) > WIDEST else line
-        for line in text.splitlines()
-    ]
+    every = (excerpt(text, lines) if lines else text).splitlines()
+    folded = [textwrap.fill(line, WIDEST, subsequent_indent=" " * 8) if len(line) > WIDEST else line for line in every]
     return {"output_type": "stream", "name": "stdout", "text": "\n".join(folded)}
 
 
@@ -332,40 +287,33 @@ def _figure(output: dict, crop: str = "") -> dict:
     png = "".join(output["data"]["image/png"])
     png = cut(png, crop) if crop else png
     width, height = (round(LARGEST * side) for side in png_size(png))
-    size = {"image/png": {"width": width, "height": height}}
-    return {"output_type": "display_data", "data": {"image/png": png}, "metadata": size}
+    size = {"width": width, "height": height}
+    return {"output_type": "display_data", "data": {"image/png": png}, "metadata": {"image/png": size}}
 
 
 def cut(png: str, crop: str) -> str:
     """Return a part of a picture, both PNG in base64; ``crop`` is "left top right bottom" in percent of its sides."""
     from PIL import Image
 
-    left, top, right, bottom = edges(crop)
-    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
-        (width, height), buffer = picture.size, io.BytesIO()
-        box = [
-            round(part * side / 100) for part, side in zip((left, top, right, bottom), 2 * (width, height), strict=True)
-        ]
-        picture.crop(box).save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
-def edges(crop: str) -> tuple[float, ...]:
-    """Read "left top right bottom" in percent; LectureError if that is no part of a picture."""
     try:
         left, top, right, bottom = (float(part) for part in crop.split())
     except ValueError:
         left = right = top = bottom = 0
     if not (0 <= left < right <= 100 and 0 <= top < bottom <= 100):
         raise LectureError(f'lecture.crop {crop!r} is not "left top right bottom" in percent, such as "0 0 50 100"')
-    return left, top, right, bottom
+    with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
+        (width, height), buffer = picture.size, io.BytesIO()
+        first = round(left * width / 100), round(top * height / 100)
+        last = round(right * width / 100), round(bottom * height / 100)
+        picture.crop((*first, *last)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _layout(body: list[dict]) -> str:
     """Return how a body is set: words alone are larger; one figure stands beside its text where it grows by that."""
     outputs = [output for cell in body for output in cell.get("outputs", [])]
     pngs = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-    text = "".join(_source(cell) for cell in body if cell["cell_type"] == "markdown")
+    text = "".join(text_of(cell) for cell in body if cell["cell_type"] == "markdown")
     code = any(cell["cell_type"] == "code" and cell["source"] for cell in body)
     if len(pngs) == len(outputs) == 1 and text.strip() and not code and "$$" not in text:
         width, height = png_size(pngs[0])
@@ -377,72 +325,42 @@ def _layout(body: list[dict]) -> str:
     return "below wide" if widest > COLUMNS else "below"
 
 
-def _framed(body: list[dict], layout: str) -> list[dict]:
-    """Mark the first and the last cell of a body, where the template opens and closes its frame."""
-    body = body or [_markdown("")]
-    body[0]["metadata"]["frame_start"], body[-1]["metadata"]["frame_end"] = layout, True
-    return body
-
-
 def answers_of(solutions: dict) -> dict[str, str]:
     """Return, for each exercise such as ``"2.1"``, what solves it: the code, and what the notebook says below it."""
-    answers, number = {}, None
-    for cell in solutions["cells"]:
-        before, *rest = re.split(r"^#+ (?=Exercise \d)", _source(cell), flags=re.M)
-        if number and cell["cell_type"] == "code" and "check." in before:
-            code = re.sub(r"\n*^check\..*", "", before, flags=re.M | re.S)
-            answers[number] = f"\n\n<pre style='white-space: pre-wrap'>{escape(code)}</pre>\n"
-        elif number in answers and cell["cell_type"] == "markdown":
-            answers[number] += "\n" + before.strip()
-        for part in rest:
-            number = re.match(r"Exercise (\d+\.\d+)", part)[1]
+    answers: dict[str, str] = {}
+    for number, parts in notebooks.exercise_parts(solutions).items():
+        for kind, text, _ in parts[1:]:
+            if kind == "code" and "check." in text:
+                code = re.sub(r"\n*^check\..*", "", text, flags=re.M | re.S)
+                answers[number] = f"\n\n<pre style='white-space: pre-wrap'>{escape(code)}</pre>\n"
+            elif kind == "text" and number in answers:
+                answers[number] += f"\n{text}"
     return answers
 
 
-# ---------------------------------------------------------------- widgets
-
-
-def _widgets(notebook: dict, executed: dict | None) -> tuple[dict[str, list], dict]:
+def _widgets(notebook: dict, executed: dict | None) -> tuple[dict[str, list[dict]], dict]:
     """Return the outputs of cells that show a widget, by cell id, and the state of all widgets."""
-    state = (executed or {}).get("metadata", {}).get("widgets", {}).get(WIDGET_STATE)
-    if not state:
-        return {}, {}
-    sources = {cell.get("id"): _source(cell) for cell in notebook["cells"]}
-    found = {}
-    for cell in executed["cells"]:
-        views = [view for view in _views(cell) if view["model_id"] in state["state"]]
-        if views and sources.get(cell.get("id")) == _source(cell):
-            found[cell["id"]] = [
-                {"output_type": "display_data", "data": {WIDGET_VIEW: view}, "metadata": {}} for view in views[-1:]
-            ]
+    state = notebooks.widget_state(executed) if executed else {}
+    sources = {cell.get("id"): text_of(cell) for cell in notebook["cells"]}
+    found: dict[str, list[dict]] = {}
+    for cell in executed["cells"] if executed and state else ():
+        views = [view for view in widget_views(cell) if view["model_id"] in state["state"]]
+        if views and sources.get(cell.get("id")) == text_of(cell):
+            found[cell["id"]] = [{"output_type": "display_data", "data": {WIDGET_VIEW: views[-1]}, "metadata": {}}]
     return found, state
 
 
-def _views(cell: dict) -> list[dict]:
-    return [o["data"][WIDGET_VIEW] for o in cell.get("outputs", []) if WIDGET_VIEW in o.get("data", {})]
-
-
-def _reachable(state: dict[str, dict], roots: set[str]) -> dict[str, dict]:
+def _reachable(state: dict[str, dict], roots: Iterable[str]) -> dict[str, dict]:
     """Return of all widget models those that the shown ones are made of; jslinks count as parts of what they move."""
-    kept: dict[str, dict] = {}
-    waiting = list(roots)
+    made_of = {key: set(re.findall(r"IPY_MODEL_(\w+)", json.dumps(model["state"]))) for key, model in state.items()}
     links = [key for key, model in state.items() if model.get("model_name") in ("LinkModel", "DirectionalLinkModel")]
+    kept: set[str] = set()
+    waiting = set(roots) & set(state)
     while waiting:
-        key = waiting.pop()
-        if key in kept or key not in state:
-            continue
-        kept[key] = state[key]
-        waiting += re.findall(r"IPY_MODEL_(\w+)", json.dumps(state[key]["state"]))
-        if not waiting:
-            waiting += [link for link in links if any(part in kept for part in _ends(state[link]))]
-    return kept
-
-
-def _ends(link: dict) -> list[str]:
-    return re.findall(r"IPY_MODEL_(\w+)", json.dumps(link["state"]))
-
-
-# ---------------------------------------------------------------- pages
+        kept |= waiting
+        waiting = set().union(*(made_of[key] for key in waiting), (link for link in links if made_of[link] & kept))
+        waiting = (waiting & set(state)) - kept
+    return {key: model for key, model in state.items() if key in kept}
 
 
 def page(notebook: dict) -> str:
@@ -452,65 +370,43 @@ def page(notebook: dict) -> str:
 
     exporter = SlidesExporter(
         raw_template=TEMPLATE,
-        reveal_url_prefix="vendor/reveal",
+        reveal_url_prefix="vendor/reveal.js",
         reveal_theme="white",
         require_js_url="vendor/requirejs/require.js",
-        widget_renderer_url="vendor/html-manager/dist/embed-amd.js",
+        widget_renderer_url="vendor/@jupyter-widgets/html-manager/dist/embed-amd.js",
         mathjax_url="vendor/mathjax/MathJax.js?config=TeX-AMS_SVG-full",
     )
-    node = nbformat.from_dict(notebook)
-    body, _ = exporter.from_notebook_node(node, resources={"lecture_style": STYLE + _highlighting()})
+    body, _ = exporter.from_notebook_node(
+        nbformat.from_dict(notebook), resources={"lecture_style": STYLE + highlighting()}
+    )
     body = re.sub(MARK, lambda match: notebook["metadata"]["formulas"][int(match[1])], body)
     return body.replace('alt="No description has been provided for this image"', 'alt="figure of this slide"')
 
 
-def _highlighting() -> str:
-    from pygments.formatters import HtmlFormatter
+def write(
+    chapters: Sequence[Chapter], source: Path, output: Path, executed: Path, scripts: Mapping[str, Path]
+) -> list[str]:
+    """Write the lectures of chapters, their index, and the scripts that they load; return a line about each chapter.
 
-    return HtmlFormatter(style="default").get_style_defs(".highlight")
-
-
-def write(entries: list[dict], source: Path, output: Path, executed: Path, vendor: dict[str, Path]) -> list[str]:
-    """Write the lectures of chapters, their index, and the scripts that they load.
-
-    Parameters
-    ----------
-    entries
-        Chapters of ``course.yml``.
-    source
-        Folder with the notebooks, and their solutions in a folder below.
-    output
-        Folder for the pages; it can be copied anywhere as a whole.
-    executed
-        Folder with executed copies, which bring widgets along; it need not exist.
-    vendor
-        npm package → folder, as ``vendor.fetch`` returns it.
-
-    Returns
-    -------
-    list of str
-        A line about each chapter.
+    ``source`` holds the notebooks, and their solutions in a folder below; ``executed`` may hold executed copies, which
+    bring widgets along; ``scripts`` is what ``vendor.fetch`` returns. ``output`` can be copied anywhere as a whole.
     """
     lines = []
-    for entry in entries:
-        name = entry["name"]
-        notebook, *others = (_read(path / f"{name}.ipynb") for path in (source, executed, source / "solutions"))
+    for name in (chapter.name for chapter in chapters):
+        notebook = notebooks.read(source / f"{name}.ipynb")
+        others = (folder / f"{name}.ipynb" for folder in (executed, source / "solutions"))
         try:
-            lecture = for_reveal(notebook, *others)
+            lecture = for_reveal(notebook, *(notebooks.read(path) if path.exists() else None for path in others))
         except LectureError as error:
             raise LectureError(f"{name}: {error}") from None
-        write_text(output / f"{name}.html", page(lecture))
+        write_page(output / f"{name}.html", page(lecture))
         moving = "sliders move" if "widgets" in lecture["metadata"] else "still figures for sliders"
         lines.append(f"{name}: {_summary(notebook)}, {moving}")
-    copy_scripts(vendor, output / "vendor")
-    every = [name for name in sorted(path.stem for path in output.glob("[0-9]*.html"))]
-    notebooks = {name: _read(source / f"{name}.ipynb") for name in every}
-    write_text(output / "index.html", _index({name: nb for name, nb in notebooks.items() if nb}))
+    vendor.copy(scripts, SCRIPTS, output / "vendor")
+    stored = (source / f"{path.stem}.ipynb" for path in sorted(output.glob("[0-9]*.html")))
+    rows = "\n".join(_row(path.stem, notebooks.read(path)) for path in stored if path.exists())
+    write_page(output / "index.html", INDEX.replace("ROWS", rows))
     return lines
-
-
-def _read(path: Path) -> dict | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _summary(notebook: dict) -> str:
@@ -520,23 +416,6 @@ def _summary(notebook: dict) -> str:
     return f"{len(slides)} slides, {minutes:g} minutes, {pauses} exercises as pauses"
 
 
-def _index(notebooks: dict[str, dict]) -> str:
-    rows = [
-        f"<li><a href='{name}.html'>{name[:2]} · {escape(slides_of(nb)[0].title)}</a><br>{_summary(nb)}</li>"
-        for name, nb in notebooks.items()
-    ]
-    return INDEX.replace("ROWS", "\n".join(rows))
-
-
-def copy_scripts(vendor: dict[str, Path], folder: Path) -> None:
-    """Copy what the pages load from the folders of npm packages; what is there already stays."""
-    for package, (name, parts) in SCRIPTS.items():
-        for part in parts:
-            origin, target = vendor[package] / part, folder / name / part
-            if target.exists() or not origin.exists():
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if origin.is_dir():
-                shutil.copytree(origin, target)
-            else:
-                shutil.copyfile(origin, target)
+def _row(name: str, notebook: dict) -> str:
+    title = escape(slides_of(notebook)[0].title)
+    return f"<li><a href='{name}.html'>{name[:2]} · {title}</a><br>{_summary(notebook)}</li>"
