@@ -230,6 +230,43 @@ def plot_curves(
     return _done(figure)
 
 
+def plot_bars(
+    groups: Sequence[str],
+    bars: Mapping[str, object],
+    *,
+    ylabel: str,
+    xlabel: str = "",
+    colours: Mapping[str, str] | None = None,
+    form: str = "",
+    log: bool = False,
+    title: str | None = None,
+    axis: Axes | None = None,
+) -> Figure:
+    """Draw bars side by side in G groups: name → (G,) heights, or (runs, G), of which mean and deviation are drawn.
+
+    ``form`` writes each height above its bar, e.g. ".2f"; ``log`` is for the vertical axis; ``colours`` and ``axis`` are
+    as in ``plot_curves``. As many heights as groups, else ``ValueError``.
+    """
+    tables = {name: np.atleast_2d(_as_array(values)) for name, values in bars.items()}
+    for name, runs in tables.items():
+        if runs.shape[1] != len(groups):
+            raise ValueError(f"bars {name!r} have {runs.shape[1]} heights, but there are {len(groups)} groups")
+    figure, axis = plt.subplots(figsize=(6.5, 4)) if axis is None else (axis.figure, axis)
+    axis.set_yscale("log" if log else "linear")
+    step = 0.8 / len(tables)
+    for k, (name, runs) in enumerate(tables.items()):
+        places = np.arange(len(groups)) + step * (k - (len(tables) - 1) / 2)
+        spread = runs.std(0, ddof=1) if len(runs) > 1 else None
+        colour = (colours or {}).get(name) or COLOURS.get(name) or f"C{k}"
+        drawn = axis.bar(places, runs.mean(0), 0.95 * step, yerr=spread, color=colour, label=name)
+        if form:
+            axis.bar_label(drawn, fmt=f"{{:{form}}}", padding=1, fontsize=9)
+    axis.set_xticks(range(len(groups)), groups, fontsize=10)
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title or "")
+    axis.legend()
+    return _done(figure)
+
+
 def plot_latents(
     codes, labels, *, axis: Axes | None = None, title: str | None = None, classes=None, limit=3000
 ) -> Figure:

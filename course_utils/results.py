@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import ArrayLike
 
 from course_utils.runtime import ROOT
 
@@ -30,6 +32,9 @@ class OutOfBand(AssertionError):
     """A recorded number lies outside its expected band (raised only if COURSE_STRICT=1)."""
 
 
+# ------------------------------------------------------------------------------ what is announced and stored
+
+
 def read_course(path: Path = COURSE_FILE) -> list[dict]:
     """Return the chapters of ``course.yml`` in order, each a dict with at least ``name``."""
     return yaml.safe_load(Path(path).read_text(encoding="utf-8"))["chapters"]
@@ -40,174 +45,26 @@ def read_planned(path: Path = COURSE_FILE) -> list[dict]:
     return yaml.safe_load(Path(path).read_text(encoding="utf-8")).get("planned", [])
 
 
-def bands(chapter: str, profile: str = "quick", course: Path = COURSE_FILE) -> dict[str, tuple[float, float]]:
-    """Return the expected band (low, high) of every number of a chapter in one profile.
+def bands(number: str, profile: str = "quick", course: Path = COURSE_FILE) -> dict[str, tuple[float, float]]:
+    """Return the expected band (low, high) of every number of a chapter ("02" or its whole name) in one profile.
 
-    Parameters
-    ----------
-    chapter
-        The two digits of the chapter, e.g. ``"02"``, or its whole name.
-    profile
-        ``"quick"`` or ``"full"``.
-    course
-        Another course file, for tests.
-
-    Raises
-    ------
-    ValueError
-        If ``course.yml`` has no such chapter, or the chapter no such profile.
+    A chapter or a profile that ``course.yml`` does not have is a ``ValueError``, which names those it has.
     """
     names = []
     for entry in read_course(course):
         names.append(entry["name"])
-        if entry["name"] == chapter or entry["name"].split("_")[0] == chapter:
+        if number in (entry["name"], entry["name"].split("_")[0]):
             if profile not in entry["profiles"]:
                 known = ", ".join(sorted(entry["profiles"]))
-                raise ValueError(f"profile {profile!r} is unknown; chapter {chapter} has {known}")
+                raise ValueError(f"profile {profile!r} is unknown; chapter {number} has {known}")
             numbers = entry.get("numbers") or {}
             return {name: tuple(n[profile]) for name, n in numbers.items() if profile in n}
-    raise ValueError(f"course.yml has no chapter {chapter!r}; it has {', '.join(names)}")
+    raise ValueError(f"course.yml has no chapter {number!r}; it has {', '.join(names)}")
 
 
-def in_band(value: float, band: tuple[float, float]) -> bool:
+def in_band(value: float, band: Sequence[float]) -> bool:
     """Tell whether low ≤ value ≤ high; a NaN lies in no band."""
-    return band[0] <= value <= band[1]
-
-
-def record(chapter: str, profile: str = "quick", **numbers: float) -> None:
-    """Record the headline numbers of a chapter and show each beside its expected band.
-
-    Parameters
-    ----------
-    chapter
-        The two digits of the chapter, e.g. ``"02"``.
-    profile
-        Which bands to compare with; a notebook passes its parameter ``profile``.
-    numbers
-        Named scalars.
-
-    Raises
-    ------
-    TypeError
-        If a value is not one number.
-    OutOfBand
-        If the environment variable COURSE_STRICT is 1 and a number lies outside its band.
-    """
-    values = {name: _scalar(name, value) for name, value in numbers.items()}
-    expected = bands(chapter, profile)
-    lines = [_line(name, value, expected.get(name)) for name, value in values.items()]
-    outside = [name for name, value in values.items() if name in expected and not in_band(value, expected[name])]
-    header = f"{'number':<34} {'value':>11}   expected ({profile})"
-    _emit(NUMBERS_MIME, {"chapter": chapter, "profile": profile, "numbers": values}, "\n".join([header, *lines]))
-    if outside and os.environ.get("COURSE_STRICT") == "1":
-        raise OutOfBand(
-            f"chapter {chapter}: " + "; ".join(f"{n} = {values[n]:.6g}, expected {expected[n]}" for n in outside)
-        )
-
-
-def keep_series(chapter: str, **arrays) -> None:
-    """Keep small arrays (curves, tables over seeds) of a chapter, so that a full run stores them.
-
-    Parameters
-    ----------
-    chapter
-        The two digits of the chapter.
-    arrays
-        Named arrays, lists or nested lists of numbers; kept with six significant digits.
-
-    Raises
-    ------
-    ValueError
-        If one has more than 5,000 entries: stored results are small.
-    """
-    kept = {}
-    for name, values in arrays.items():
-        array = np.asarray(values, dtype=float)
-        if array.size > 5000:
-            raise ValueError(f"series {name!r} has {array.size} entries; keep at most 5,000 (a summary of it)")
-        kept[name] = np.vectorize(_round, otypes=[float])(array).tolist()
-    shapes = ", ".join(f"{name} {np.shape(values)}" for name, values in kept.items())
-    _emit(SERIES_MIME, {"chapter": chapter, "series": kept}, f"kept for the full run: {shapes}")
-
-
-def keep_scoreboard(chapter: str, table: Mapping[str, Mapping[str, object]], course: Path = COURSE_FILE) -> None:
-    """Keep every model's value of every metric, over seeds, as the series ``scoreboard`` of a chapter.
-
-    Parameters
-    ----------
-    chapter
-        The two digits of the chapter.
-    table
-        model → metric → one number for each seed; the names are those under ``scoreboard`` in ``course.yml``, and every
-        model has every metric.
-    course
-        Another course file, for tests.
-
-    Raises
-    ------
-    ValueError
-        If ``course.yml`` announces no scoreboard, a model or metric is missing or unknown, a value is not finite, or
-        the numbers of seeds differ.
-    """
-    models, metrics = announced_scoreboard(chapter, course)
-    _same_names("models", models, table)
-    rows = []
-    for model in models:
-        _same_names(f"metrics of {model!r}", [metric["name"] for metric in metrics], table[model])
-        rows.append([np.atleast_1d(np.asarray(table[model][metric["name"]], dtype=float)) for metric in metrics])
-    seeds = {len(values) for row in rows for values in row}
-    if len(seeds) != 1:
-        raise ValueError(f"every entry of the scoreboard needs equally many seeds, got {sorted(seeds)}")
-    values = np.array(rows)
-    if not np.isfinite(values).all():
-        i, j, _ = np.argwhere(~np.isfinite(values))[0]
-        raise ValueError(f"{metrics[j]['name']} of {models[i]!r} is {values[i, j].tolist()}: not finite")
-    keep_series(chapter, scoreboard=values)
-
-
-def announced_scoreboard(chapter: str, course: Path = COURSE_FILE) -> tuple[list[str], list[dict]]:
-    """Return the models and metrics (``name``, ``label``, ``unit``, ``better``) that ``course.yml`` announces.
-
-    Raises
-    ------
-    ValueError
-        If the chapter announces no scoreboard.
-    """
-    for entry in read_course(course):
-        if entry["name"].split("_")[0] == chapter and "scoreboard" in entry:
-            return entry["scoreboard"]["models"], entry["scoreboard"]["metrics"]
-    raise ValueError(f"course.yml announces no scoreboard for chapter {chapter!r}")
-
-
-@dataclass(frozen=True)
-class Scoreboard:
-    """Every model judged by every metric; ``values`` is (models, metrics, seeds), false if nothing is stored."""
-
-    models: list[str]
-    metrics: list[dict]
-    values: np.ndarray
-
-    def __bool__(self) -> bool:
-        return self.values.size > 0
-
-    def ranks(self) -> np.ndarray:
-        """Return (models, metrics) ranks of the means, 1 for the best; NaN for a metric of which no end is better."""
-        from scipy.stats import rankdata
-
-        signs = np.array([{"high": -1.0, "low": 1.0}.get(metric["better"], np.nan) for metric in self.metrics])
-        return rankdata(signs * self.values.mean(2), axis=0, nan_policy="propagate")
-
-
-def scoreboard(chapter: str = "07", folder: Path = FULL_RESULTS, course: Path = COURSE_FILE) -> Scoreboard:
-    """Read the scoreboard of a stored full run; an empty one, which is false, if there is none."""
-    models, metrics = announced_scoreboard(chapter, course)
-    return Scoreboard(models, metrics, full(chapter, folder).series.get("scoreboard", np.zeros((0, 0, 0))))
-
-
-def _same_names(what: str, expected: list[str], found: Mapping) -> None:
-    if set(expected) != set(found):
-        missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-        raise ValueError(f"{what} are not those of course.yml: missing {missing}, unknown {unknown}")
+    return bool(band[0] <= value <= band[1])
 
 
 @dataclass(frozen=True)
@@ -228,60 +85,142 @@ class FullRun:
         if not self:
             return "no full run of this chapter is stored yet"
         data = self.parameters.get("dataset", "embedded data")
-        return (
-            f"stored full run: {data}, {self.minutes:.0f} min on {self.machine.get('processor', 'an unnamed machine')}"
-        )
+        machine = self.machine.get("processor", "an unnamed machine")
+        return f"stored full run: {data}, {self.minutes:.0f} min on {machine}"
 
 
-def full(chapter: str, folder: Path = FULL_RESULTS) -> FullRun:
-    """Read the stored full run of a chapter (``notebooks/full_results/NN.json``).
-
-    Parameters
-    ----------
-    chapter
-        The two digits of the chapter, or its whole name.
-    folder
-        Where the files lie.
-
-    Returns
-    -------
-    FullRun
-        With ``numbers``, ``series`` (as arrays), ``parameters``, ``machine``, ``versions``,
-        ``minutes``; an empty one, which is false, if the file is not there.
-    """
-    path = Path(folder) / f"{chapter.split('_')[0]}.json"
+def full(number: str, folder: Path = FULL_RESULTS) -> FullRun:
+    """Read the stored full run of a chapter ("02" or its whole name); an empty one, which is false, if none is stored."""
+    path = Path(folder) / f"{number.split('_')[0]}.json"
     if not path.exists():
         return FullRun()
     stored = json.loads(path.read_text(encoding="utf-8"))
-    known = {name: stored[name] for name in ("numbers", "parameters", "machine", "versions", "minutes")}
-    return FullRun(series={name: np.asarray(values) for name, values in stored["series"].items()}, **known)
+    stored["series"] = {name: np.asarray(values) for name, values in stored.get("series", {}).items()}
+    return FullRun(**{f.name: stored[f.name] for f in fields(FullRun) if f.name in stored})
 
 
-def from_notebook(notebook: Mapping) -> tuple[dict[str, float], dict[str, list]]:
-    """Collect what ``record`` and ``keep_series`` left in the outputs of an executed notebook.
+def mean_std(values: ArrayLike, form: str = ".1f") -> str:
+    """Return "12.3 ± 0.4", mean and standard deviation (n − 1) of several runs in a format; of one run "12.3"."""
+    runs = np.asarray(values, dtype=float)
+    words = f"{runs.mean():{form}}"
+    return f"{words} ± {runs.std(ddof=1):{form.lstrip('+')}}" if runs.size > 1 else words
 
-    Parameters
-    ----------
-    notebook
-        A notebook as nbformat reads it.
 
-    Returns
-    -------
-    tuple
-        Numbers and series, by name; of a name recorded twice, the later value.
+# ------------------------------------------------------------------------------ what a chapter leaves
+
+
+@dataclass(frozen=True)
+class ChapterResults:
+    """The numbers of one chapter in one profile: those stored, those expected, and those that this run leaves."""
+
+    number: str
+    profile: str
+    bands: Mapping[str, tuple[float, float]]
+    stored: FullRun
+    course: Path = COURSE_FILE
+
+    def __str__(self) -> str:
+        return str(self.stored)
+
+    def beside(self, mine: ArrayLike, name: str) -> dict[str, np.ndarray]:
+        """Return a table of this run and, if a full run is stored, its series ``name``, each under its title."""
+        stored = {"stored full run": self.stored.series[name]} if self.stored else {}
+        return {"this run": np.asarray(mine)} | stored
+
+    def record(self, **numbers: Any) -> None:
+        """Record headline numbers (scalars) and show each beside its expected band.
+
+        What is not one number is a ``TypeError``. With the environment variable COURSE_STRICT=1, a number outside its
+        band is an ``OutOfBand``, after all are recorded.
+        """
+        values = {name: _scalar(name, value) for name, value in numbers.items()}
+        header = f"{'number':<34} {'value':>11}   expected ({self.profile})"
+        lines = [header, *(_line(name, value, self.bands.get(name)) for name, value in values.items())]
+        _emit(NUMBERS_MIME, {"chapter": self.number, "profile": self.profile, "numbers": values}, "\n".join(lines))
+        outside = [name for name in values if name in self.bands and not in_band(values[name], self.bands[name])]
+        if outside and os.environ.get("COURSE_STRICT") == "1":
+            words = (f"{name} = {values[name]:.6g}, expected {self.bands[name]}" for name in outside)
+            raise OutOfBand(f"chapter {self.number}: " + "; ".join(words))
+
+    def keep(self, **arrays: ArrayLike) -> None:
+        """Keep small arrays of numbers (curves, tables over seeds) for the full run, with six significant digits.
+
+        One of more than 5,000 entries is a ``ValueError``: stored results are small.
+        """
+        kept = {}
+        for name, values in arrays.items():
+            array = np.asarray(values, dtype=float)
+            if array.size > 5000:
+                raise ValueError(f"series {name!r} has {array.size} entries; keep at most 5,000 (a summary of it)")
+            kept[name] = np.vectorize(lambda value: float(f"{value:.6g}"), otypes=[float])(array).tolist()
+        shapes = ", ".join(f"{name} {np.shape(values)}" for name, values in kept.items())
+        _emit(SERIES_MIME, {"chapter": self.number, "series": kept}, f"kept for the full run: {shapes}")
+
+    def keep_scoreboard(self, table: Mapping[str, Mapping[str, ArrayLike]]) -> None:
+        """Keep model → metric → one number for each seed as the series ``scoreboard`` (models, metrics, seeds).
+
+        The names are those that ``course.yml`` announces. One missing or unknown, a value that is not finite, or
+        different numbers of seeds are a ``ValueError``.
+        """
+        models, metrics = announced_scoreboard(self.number, self.course)
+        names = [metric["name"] for metric in metrics]
+        _same_names("models", models, table)
+        for model in models:
+            _same_names(f"metrics of {model!r}", names, table[model])
+        rows = [[np.atleast_1d(np.asarray(table[model][name], dtype=float)) for name in names] for model in models]
+        seeds = sorted({len(values) for row in rows for values in row})
+        if len(seeds) != 1:
+            raise ValueError(f"every entry of the scoreboard needs equally many seeds, got {seeds}")
+        board = np.array(rows)
+        for i, j in np.argwhere(~np.isfinite(board).all(axis=2))[:1]:
+            raise ValueError(f"{names[j]} of {models[i]!r} is {board[i, j].tolist()}: not finite")
+        self.keep(scoreboard=board)
+
+
+def chapter(
+    number: str, profile: str = "quick", *, course: Path = COURSE_FILE, folder: Path = FULL_RESULTS
+) -> ChapterResults:
+    """Return the results of a chapter, e.g. "02"; unknown chapters and profiles are a ``ValueError``, as in ``bands``.
+
+    ``course`` and ``folder`` are another course file and another place of the stored full runs, for tests.
     """
-    numbers, series = {}, {}
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            numbers.update(_payload(data, NUMBERS_MIME).get("numbers", {}))
-            series.update(_payload(data, SERIES_MIME).get("series", {}))
-    return numbers, series
+    return ChapterResults(number, profile, bands(number, profile, course), full(number, folder), course)
 
 
-def _payload(data: Mapping, mime: str) -> dict:
-    payload = data.get(mime, {})
-    return json.loads(payload) if isinstance(payload, str) else payload
+# ------------------------------------------------------------------------------ scoreboard
+
+
+def announced_scoreboard(number: str, course: Path = COURSE_FILE) -> tuple[list[str], list[dict]]:
+    """Return the models and metrics (``name``, ``label``, ``unit``, ``better``) that ``course.yml`` announces.
+
+    A chapter that announces none is a ``ValueError``.
+    """
+    for entry in read_course(course):
+        if entry["name"].split("_")[0] == number and "scoreboard" in entry:
+            return entry["scoreboard"]["models"], entry["scoreboard"]["metrics"]
+    raise ValueError(f"course.yml announces no scoreboard for chapter {number!r}")
+
+
+@dataclass(frozen=True)
+class Scoreboard:
+    """Every model judged by every metric; ``values`` is (models, metrics, seeds)."""
+
+    models: Sequence[str]
+    metrics: Sequence[Mapping[str, str]]
+    values: np.ndarray
+
+    def ranks(self) -> np.ndarray:
+        """Return (models, metrics) ranks of the means, 1 for the best; NaN for a metric of which no end is better."""
+        from scipy.stats import rankdata
+
+        signs = np.array([{"high": -1.0, "low": 1.0}.get(metric["better"], np.nan) for metric in self.metrics])
+        return rankdata(signs * self.values.mean(2), axis=0, nan_policy="propagate")
+
+
+def _same_names(what: str, expected: Sequence[str], found: Mapping) -> None:
+    if set(expected) != set(found):
+        missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+        raise ValueError(f"{what} are not those of course.yml: missing {missing}, unknown {unknown}")
 
 
 def _emit(mime: str, payload: dict, text: str) -> None:
@@ -301,14 +240,10 @@ def _line(name: str, value: float, band: tuple[float, float] | None) -> str:
     return f"{name:<34} {value:>11.5g}   {band[0]:g} … {band[1]:g}  {verdict}"
 
 
-def _scalar(name: str, value) -> float:
+def _scalar(name: str, value: Any) -> float:
     try:
         if not isinstance(value, str):
             return float(value)  # of an array or tensor, only if it holds one number
     except (TypeError, ValueError, RuntimeError):
         pass
-    raise TypeError(f"{name} = {value!r} is not one number; give a scalar, or keep_series for arrays")
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")
+    raise TypeError(f"{name} = {value!r} is not one number; give a scalar, or use keep for arrays")
