@@ -3,14 +3,14 @@
 import ast
 import json
 import re
-from statistics import median
 
 import nbformat
 import pytest
 import yaml
 from notebook_files import CHAPTERS, NAMES, NOTEBOOKS, SOLUTIONS, code_cells, markdown, read, shown, tags
 
-from course_utils.results import COURSE_FILE, FULL_RESULTS, from_notebook, in_band, read_course
+from course_utils.results import COURSE_FILE, FULL_RESULTS, in_band, read_course
+from course_utils.tools.notebook import recorded
 
 ALL = [*CHAPTERS, *SOLUTIONS]
 COURSE = {chapter["name"]: chapter for chapter in read_course()}
@@ -84,11 +84,65 @@ def test_small(path):
     assert path.stat().st_size <= 2_000_000
 
 
-@every_chapter
-def test_length_of_cells(path):
-    lengths = [sum(1 for line in c.source.splitlines() if line.strip()) for c in code_cells(path) if c.source.strip()]
-    assert max(lengths) <= 30
-    assert median(lengths) <= 15
+@every_notebook
+def test_lines_fit_on_a_page(path):
+    for cell in code_cells(path):
+        assert "fmt: skip" not in cell.source
+        assert not [line for line in cell.source.splitlines() if len(line) > 100]
+
+
+@every_notebook
+def test_one_statement_a_line(path):
+    for cell in code_cells(path):
+        assert packed_statements(cell.source) == []
+
+
+def packed_statements(source: str) -> list[str]:
+    """The statements that share a line with the one before them, or are tuples of calls whose value nobody uses."""
+    packed, last = [], 0
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    for node in sorted(statements, key=lambda node: (node.lineno, node.col_offset)):
+        shares = node.lineno == last and not is_stub(node)
+        if shares or isinstance(node, ast.Expr) and isinstance(node.value, ast.Tuple):
+            packed.append(ast.unparse(node))
+        last = node.lineno
+    return packed
+
+
+def is_stub(node) -> bool:
+    """Whether a statement is the ``...`` that a learner replaces."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value is ...
+
+
+@pytest.mark.parametrize(
+    "source, packed",
+    [
+        ("a.set(x=1), a.legend()", ["(a.set(x=1), a.legend())"]),
+        ("if x:\n    (\n        f(),\n        g(),\n    )", ["(f(), g())"]),
+        ("x = 1; y = 2", ["y = 2"]),
+        ("for x in y: f(x)", ["f(x)"]),
+        ("def answer(x): ...", []),
+        ("x, y = f(), g()\nx, y", ["(x, y)"]),
+        ("x = (\n    1,\n    2,\n)\nf(x)", []),
+    ],
+)
+def test_packed_statements_are_found(source, packed):
+    assert packed_statements(source) == packed
+
+
+#: Models, losses and the two halves of an autoencoder: a chapter writes out what it teaches, also if another one did.
+TAUGHT_AGAIN = {"Autoencoder", "VAE", "mlp", "encode", "decode", "reconstruction", "negative_elbo", "classify"}
+
+
+def test_no_helper_is_defined_in_two_chapters():
+    chapters: dict[str, set[str]] = {}
+    for path in CHAPTERS:
+        for node in [node for cell in code_cells(path) for node in ast.parse(cell.source).body]:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not is_stub(node.body[0]):
+                chapters.setdefault(node.name, set()).add(path.stem[:2])
+    twice = {name for name, numbers in chapters.items() if len(numbers) > 1}
+    assert twice - TAUGHT_AGAIN == set(), "a helper of several chapters belongs into the package"
+    assert TAUGHT_AGAIN - twice == set(), "defined once: strike it from the list"
 
 
 @every_chapter
@@ -143,7 +197,7 @@ def parameters_lines(path) -> list[str]:
 
 @every_chapter
 def test_stored_numbers_are_those_announced_and_lie_in_their_bands(path):
-    numbers, _ = from_notebook(read(path))
+    numbers, _ = recorded(read(path))
     announced = COURSE[path.stem]["numbers"]
     assert numbers, "the chapter records no number"
     assert set(numbers) == {name for name, entry in announced.items() if "quick" in entry}
