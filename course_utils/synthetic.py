@@ -14,23 +14,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Mixture:
-    """Mixture of isotropic Gaussians, Σ_k w_k N(x; m_k, σ_k² I).
+    """Mixture of isotropic Gaussians, Σ_k w_k N(x; m_k, σ_k² I): means (K, D), scales (K,) σ_k, weights (K,).
 
-    Parameters
-    ----------
-    means
-        (K, D) centres.
-    scales
-        (K,) standard deviations.
-    weights
-        (K,) not negative, adding up to 1.
+    Weights that are negative or do not add up to 1, and scales that are not positive, are a ``ValueError``.
     """
 
     means: Tensor
     scales: Tensor
     weights: Tensor
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (len(self.means) == len(self.scales) == len(self.weights)):
             raise ValueError(f"{len(self.means)} means, {len(self.scales)} scales, {len(self.weights)} weights")
         if not math.isclose(float(self.weights.sum()), 1.0, abs_tol=1e-5) or float(self.weights.min()) < 0:
@@ -93,13 +86,9 @@ def mixture_of_two() -> Mixture:
 
 
 def swiss_roll(n: int, *, noise: float = 0.0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw points of a rolled-up sheet: a two-dimensional set in three dimensions.
+    """Draw points (n, 3) of a rolled-up sheet, blurred by N(0, noise² I), and the sheet's own coordinates (n, 2).
 
-    Returns
-    -------
-    tuple
-        Points (n, 3), and the sheet's own coordinates (n, 2): the arc length along the roll and
-        the height, both in the units of the points.
+    These are the arc length along the roll and the height, both in the units of the points.
     """
     generator = torch.Generator().manual_seed(seed)
     angle = 1.5 * math.pi * (1 + 2 * torch.rand(n, generator=generator))

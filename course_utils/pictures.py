@@ -1,0 +1,88 @@
+"""Arrays and pictures of one's own: read, and refused with the reason where no chapter could use them."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+LARGEST_LABEL = 99_999  # no data set has more classes; beyond it, labels are something else
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+
+
+def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``images`` and ``labels`` of an .npz file; what is wrong with them is a ``ValueError`` with the way out."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            held = {name: arrays[name] for name in arrays.files}
+    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is not an .npz file of plain arrays, or is damaged: {error}") from error
+    if not {"images", "labels"} <= set(held):
+        raise ValueError(f"{path} holds {sorted(held)}; it needs the arrays 'images' and 'labels'")
+    images, labels = held["images"], held["labels"]
+    if wrong := _wrong_images(images) or _wrong_labels(labels, len(images)):
+        raise ValueError(f"{path} holds {wrong}")
+    return images, labels
+
+
+def _wrong_images(images: np.ndarray) -> str:
+    """What no chapter could use about images from outside, and what to give instead; empty if nothing."""
+    if images.dtype != np.uint8:
+        scaled = "; of shares between 0 and 1 make (255 * images).round().astype('uint8')" * (images.dtype.kind == "f")
+        return f"images {images.dtype}; give uint8 in 0 … 255{scaled}"
+    if images.size and (images.ndim == 3 or images.ndim == 4 and {images.shape[1], images.shape[3]} & {1, 3}):
+        return ""
+    forms = "(N, H, W), (N, H, W, C) or (N, C, H, W), none of them 0, C = 1 or 3"
+    return f"images of shape {images.shape}; give {forms}"
+
+
+def _wrong_labels(labels: np.ndarray, count: int) -> str:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        return f"labels {labels.dtype} of shape {labels.shape}; give whole numbers (N,)"
+    if len(labels) != count:
+        return f"{count} images but {len(labels)} labels"
+    outside = (labels < 0) | (labels > LARGEST_LABEL)
+    place = int(outside.argmax())
+    return f"the label {labels[place]} (picture {place}); number the classes 0, 1, 2, …" if outside.any() else ""
+
+
+def find(folder: Path) -> list[Path]:
+    """Return the pictures below a folder in the order of their names; none is a ``ValueError``."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    if not files:
+        raise ValueError(f"{folder} holds no pictures; expected files ending in {', '.join(sorted(PICTURES))}")
+    return files
+
+
+def read(files: list[Path], size: int | None) -> np.ndarray:
+    """Read pictures → (N, H, W) uint8, or (N, H, W, 3) if any has colour; a damaged one is a ``ValueError``.
+
+    With a size, each is centre-cropped and resized to size × size pixels; without, all must be equally large.
+    """
+    mode = "L" if all(_picture(path).mode == "L" for path in files) else "RGB"
+    arrays: list[np.ndarray] = []
+    for path in files:
+        picture = _picture(path, mode)
+        if size is not None:
+            side, (width, height) = min(picture.size), picture.size
+            left, top = (width - side) // 2, (height - side) // 2
+            picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
+        arrays.append(np.asarray(picture))
+        if arrays[-1].shape != arrays[0].shape:
+            raise ValueError(
+                f"{path} has shape {arrays[-1].shape}, the pictures before it {arrays[0].shape}; "
+                "give size=… to crop and resize all of them"
+            )
+    return np.stack(arrays)
+
+
+def _picture(path: Path, mode: str | None = None) -> Image.Image:
+    """One picture in a mode, or only its head; Pillow has many errors for a damaged one."""
+    try:
+        with Image.open(path) as picture:
+            return picture.convert(mode) if mode else picture
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no picture or is damaged ({error}); mend it or move it elsewhere") from error
