@@ -104,7 +104,8 @@ def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from:
     if key == EMBEDDED:
         splits = _split(key, _cached(EMBEDDED, _read_mnist_5k), seed)
     elif key == DRAWN:
-        splits = _split(key, _cached(_drawn_key(), _draw), seed, test_from)
+        arrays = _cached(_drawn_key(), lambda: street_digits.street_digits(IMAGES[DRAWN])[:2])
+        splits = _split(key, arrays, seed, test_from)
     elif key in TORCHVISION:
         splits = _load_torchvision(key, seed)
     elif key in SVHN:
@@ -177,8 +178,8 @@ def _split(name: str, arrays: Arrays, seed: int, test_from: int | None = None, c
     whole = Split(images, torch.as_tensor(arrays[1], dtype=torch.int64))
     classes = classes or tuple(str(label) for label in whole.labels.unique().tolist())
     if test_from is None:
-        parts = [whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed)]
-        return Splits(name, *parts, classes)
+        train, valid, test = (whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed))
+        return Splits(name, train, valid, test, classes)
     if type(test_from) is not int or not 10 <= test_from < len(whole):
         raise ValueError(
             f"test_from = {test_from!r} does not cut the {len(whole)} pictures of {name!r} into three parts; "
@@ -212,11 +213,6 @@ def _drawn_key() -> str:
     """Names the cached drawings by what draws them, so that none survives a change of it."""
     source = Path(street_digits.__file__).read_bytes() + PIL.__version__.encode()
     return f"{DRAWN}-{IMAGES[DRAWN]}-{hashlib.sha256(source).hexdigest()[:12]}"
-
-
-def _draw() -> Arrays:
-    images, labels, _ = street_digits.street_digits(IMAGES[DRAWN])
-    return images, labels
 
 
 def _load_svhn(name: str) -> Splits:
@@ -261,7 +257,7 @@ def _cached(key: str, read: Callable[[], Arrays]) -> Arrays:
     """Read once, then from data/cache."""
     path = data_dir() / "cache" / f"{key}.npz"
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open(path, "rb") as cache, np.load(cache, allow_pickle=False) as arrays:
             return arrays["images"], arrays["labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # not there, or damaged: read it anew

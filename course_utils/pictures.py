@@ -14,7 +14,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``images`` and ``labels`` of an .npz file; what is wrong with them is a ``ValueError`` with the way out."""
+    """Return ``images`` and ``labels`` of an .npz file; what is wrong with them is named in a ``ValueError``."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
@@ -22,28 +22,23 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path} is not an .npz file of plain arrays, or is damaged: {error}") from error
     if not {"images", "labels"} <= set(held):
         raise ValueError(f"{path} holds {sorted(held)}; it needs the arrays 'images' and 'labels'")
-    images, labels = held["images"], held["labels"]
-    if wrong := _wrong_images(images) or _wrong_labels(labels, len(images)):
+    if wrong := _what_is_wrong(held["images"], held["labels"]):
         raise ValueError(f"{path} holds {wrong}")
-    return images, labels
+    return held["images"], held["labels"]
 
 
-def _wrong_images(images: np.ndarray) -> str:
-    """What no chapter could use about images from outside, and what to give instead; empty if nothing."""
+def _what_is_wrong(images: np.ndarray, labels: np.ndarray) -> str:
+    """What no chapter could use, and what to give instead; empty if nothing."""
     if images.dtype != np.uint8:
         scaled = "; of shares between 0 and 1 make (255 * images).round().astype('uint8')" * (images.dtype.kind == "f")
         return f"images {images.dtype}; give uint8 in 0 … 255{scaled}"
-    if images.size and (images.ndim == 3 or images.ndim == 4 and {images.shape[1], images.shape[3]} & {1, 3}):
-        return ""
-    forms = "(N, H, W), (N, H, W, C) or (N, C, H, W), none of them 0, C = 1 or 3"
-    return f"images of shape {images.shape}; give {forms}"
-
-
-def _wrong_labels(labels: np.ndarray, count: int) -> str:
+    if not images.size or images.ndim != 3 and not (images.ndim == 4 and {images.shape[1], images.shape[3]} & {1, 3}):
+        forms = "(N, H, W), (N, H, W, C) or (N, C, H, W), none of them 0, C = 1 or 3"
+        return f"images of shape {images.shape}; give {forms}"
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         return f"labels {labels.dtype} of shape {labels.shape}; give whole numbers (N,)"
-    if len(labels) != count:
-        return f"{count} images but {len(labels)} labels"
+    if len(labels) != len(images):
+        return f"{len(images)} images but {len(labels)} labels"
     outside = (labels < 0) | (labels > LARGEST_LABEL)
     place = int(outside.argmax())
     return f"the label {labels[place]} (picture {place}); number the classes 0, 1, 2, …" if outside.any() else ""

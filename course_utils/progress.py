@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Line:
     """A line of progress, shown only once two seconds have passed and then at most four times a second.
 
-    In a notebook the same output is updated, so a stored notebook keeps one line; in a terminal
-    the line is rewritten; in a log one line is printed every ten seconds.
-
-    Parameters
-    ----------
-    enabled
-        If false, nothing is ever shown.
+    In a notebook the same output is updated, so a stored notebook keeps one line; in a terminal the line is rewritten;
+    in a log one line is printed every ten seconds. ``enabled=False`` shows nothing, ever.
     """
 
-    def __init__(self, enabled: bool = True):
-        self.enabled, self.started, self.shown, self._handle = enabled, time.monotonic(), 0.0, None
+    def __init__(self, enabled: bool = True) -> None:
+        self.enabled, self.started, self.shown = enabled, time.monotonic(), 0.0
         self._notebook, self._terminal = _in_notebook(), sys.stdout.isatty()
+        self._handle: Any = None
         self.pause = 0.25 if self._notebook or self._terminal else 10.0
+
+    def seconds(self) -> float:
+        """Return the seconds since the line began."""
+        return time.monotonic() - self.started
 
     def due(self) -> bool:
         """Tell whether an update would be shown now (so that its text need not be made in vain)."""
-        now = time.monotonic()
-        return self.enabled and now - self.started > 2 and now - self.shown > self.pause
+        return self.enabled and self.seconds() > 2 and time.monotonic() - self.shown > self.pause
 
     def show(self, text: str) -> None:
         """Show the text if an update is due."""
@@ -56,24 +58,27 @@ class Line:
             print(text, flush=True)
 
 
-def track(items: Iterable, label: str) -> Iterator:
-    """Yield the items of a sweep and show how many are done and how long the rest takes.
+def seconds_left(elapsed: float, done: float, total: float) -> float:
+    """Return how long the rest takes, if ``done`` of ``total`` took ``elapsed`` seconds."""
+    return elapsed / done * (total - done)
 
-    Parameters
-    ----------
-    items
-        What to go through.
-    label
-        Says what is being computed, e.g. ``"autoencoders"``.
-    """
-    items = list(items)
+
+def in_words(row: Mapping[str, Any], epochs: int) -> str:
+    """Put a row of a history of ``fit`` into words: its epoch of how many, and its terms."""
+    beside = ("epoch", "seconds", "images_per_second")
+    terms = {name: value for name, value in row.items() if isinstance(value, (int, float)) and name not in beside}
+    return " · ".join([f"epoch {row['epoch']}/{epochs}", *(f"{name} {value:.4g}" for name, value in terms.items())])
+
+
+def track(items: Iterable[T], label: str) -> Iterator[T]:
+    """Yield the items of a sweep and show how many are done and how long the rest takes; ``label`` says of what."""
+    every = list(items)
     line = Line()
-    for done, item in enumerate(items):
-        elapsed = time.monotonic() - line.started
-        left = f", {elapsed / done * (len(items) - done):.0f} s left" if done else ""
-        line.show(f"{label}: {done} of {len(items)}{left}")
+    for done, item in enumerate(every):
+        left = f", {seconds_left(line.seconds(), done, len(every)):.0f} s left" if done else ""
+        line.show(f"{label}: {done} of {len(every)}{left}")
         yield item
-    line.finish(f"{label}: {len(items)} of {len(items)} in {time.monotonic() - line.started:.0f} s")
+    line.finish(f"{label}: {len(every)} of {len(every)} in {line.seconds():.0f} s")
 
 
 def _in_notebook() -> bool:

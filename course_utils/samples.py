@@ -194,7 +194,9 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, classifier: Any = None, seed:
     return right / len(truth), float(binom.sf(right - 1, len(truth), 0.5))
 
 
-def _two_sets(first: Tensor, second: Tensor, *, names: tuple[str, str], least: tuple[int, int]) -> list[Tensor]:
+def _two_sets(
+    first: Tensor, second: Tensor, *, names: tuple[str, str], least: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
     """Return both sets as rows (N, D) of floats, after checking them."""
     rows = []
     for points, name, count in zip((first, second), names, least, strict=True):
@@ -209,4 +211,4 @@ def _two_sets(first: Tensor, second: Tensor, *, names: tuple[str, str], least: t
     if rows[0].shape[1] != rows[1].shape[1]:
         sizes = f"{rows[0].shape[1]} and {rows[1].shape[1]}"
         raise ValueError(f"{names[0]} and {names[1]} have points of different dimension: {sizes}")
-    return rows
+    return rows[0], rows[1]

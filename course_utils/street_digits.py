@@ -128,12 +128,12 @@ def _photograph(causes: dict, size: int, rng: np.random.Generator) -> np.ndarray
     """Paint the number at twice the size, blur it, sense it on few pixels, enlarge: (size, size, 3) uint8."""
     scene = _scene(causes, 2 * size).reduce(2).filter(ImageFilter.GaussianBlur(size * causes["blur"]))
     side = max(1, round(size * causes["resolution"] / 32))
-    sensed = np.asarray(scene.resize((side, side), Image.Resampling.BOX), np.float32)
+    pixels = np.asarray(scene.resize((side, side), Image.Resampling.BOX), np.float32)
     grid = rng.standard_normal((4, 4, 1)) + 0.3 * rng.standard_normal((4, 4, 3))
     smooth = _interpolation(side)
     light = 255 * causes["shade"] * (smooth @ (smooth @ grid.reshape(4, 12)).reshape(side, 4, 3))
     noise = 255 * causes["noise"] * rng.standard_normal((side, side, 3), dtype=np.float32)
-    sensed = Image.fromarray(np.clip(sensed + light + noise, 0, 255).astype(np.uint8))
+    sensed = Image.fromarray(np.clip(pixels + light + noise, 0, 255).astype(np.uint8))
     return np.asarray(sensed.resize((size, size), Image.Resampling.BICUBIC))
 
 
@@ -195,7 +195,7 @@ def _glyph(font: int, weight: int, digit: int, tall: int) -> Image.Image:
     face = ImageFont.truetype(str(path), 2 * tall, layout_engine=ImageFont.Layout.BASIC)
     stroke = round(0.035 * weight * tall)
     left, top, right, bottom = face.getbbox(str(digit), stroke_width=stroke)
-    mask = Image.new("L", (right - left, bottom - top))
+    mask = Image.new("L", (int(right - left), int(bottom - top)))
     ImageDraw.Draw(mask).text((-left, -top), str(digit), fill=255, font=face, stroke_width=stroke)
     return mask.resize((max(1, round(mask.width * tall / mask.height)), tall), Image.Resampling.BOX)
 
@@ -209,4 +209,5 @@ def _interpolation(side: int) -> np.ndarray:
 
 
 def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
-    return tuple(round(255 * float(channel)) for channel in colour)
+    red, green, blue = (round(255 * float(channel)) for channel in colour)
+    return red, green, blue

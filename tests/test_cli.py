@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from test_execute import course, write_course, write_notebook
+from helpers.toys import course, write_course, write_notebook
 
 from course_utils.tools import cli
 
@@ -49,11 +49,11 @@ def test_parameter_of_course_yml_that_the_notebook_lacks_is_refused(toy, tmp_pat
     "name", ["2", "02", "02_autoencoder", "02_autoencoder.ipynb", "notebooks/02_autoencoder.ipynb"]
 )
 def test_chapters_go_by_number_name_or_file(toy, name):
-    assert [entry["name"] for entry in cli.choose((name,), toy)] == ["02_autoencoder"]
+    assert [chapter.name for chapter in cli.choose((name,), toy)] == ["02_autoencoder"]
 
 
 def test_chapters_come_in_the_order_of_the_course_and_once(toy):
-    assert [e["name"] for e in cli.choose(("02", "1", "2"), toy)] == ["01_linear", "02_autoencoder"]
+    assert [chapter.name for chapter in cli.choose(("02", "1", "2"), toy)] == ["01_linear", "02_autoencoder"]
     assert len(cli.choose((), toy)) == 2
 
 

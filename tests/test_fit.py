@@ -15,7 +15,8 @@ from torch.utils.data import TensorDataset
 from course_utils import fit as fit_module
 from course_utils.batches import Batches, as_float
 from course_utils.densities import bernoulli_log_prob, gaussian_kl, reparameterize
-from course_utils.fit import TrainingDiverged, evaluate, fit, load_checkpoint, save_checkpoint
+from course_utils import checkpoint as files
+from course_utils.fit import TrainingDiverged, evaluate, fit, trained
 
 # 60 training images in batches of 16: three full batches and one of 12.
 BATCH, STEPS = 16, 4

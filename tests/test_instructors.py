@@ -9,7 +9,7 @@ from notebook_files import CHAPTERS, NAMES, NOTEBOOKS, code_cells, markdown, rea
 
 from course_utils.results import read_course, read_planned
 from course_utils.runtime import ROOT
-from course_utils.tools.learner import exercise_numbers
+from course_utils.tools.exercises import exercise_numbers
 
 TEXT = (ROOT / "INSTRUCTORS.md").read_text(encoding="utf-8")
 PARTS = ("Aims", "Timing", "Live demos", "Exercises", "Exam")

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from course_utils.runtime import ROOT
 from course_utils.tools.cli import main
-from course_utils.tools.table import chapter_table, scoreboard_table
+from course_utils.tools.tables import chapter_table, scoreboard_table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

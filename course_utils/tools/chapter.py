@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from course_utils.results import in_band, read_course
-from course_utils.runtime import ROOT
+from course_utils.runtime import ROOT, replacing
 
 #: What chapters import; a change in it, except in its tools, makes ``--resume`` run them again.
 PACKAGE = ROOT / "course_utils"
+#: Statuses with which a chapter ran to its end, so that its numbers can be judged anew.
+RAN = ("ok", "out of band", "missing numbers")
 Band = tuple[float, float]
 
 
@@ -140,13 +142,13 @@ class Result:
     """What came out of one chapter: a row of ``results.json``."""
 
     name: str
-    title: str
-    profile: str
-    parameters: Mapping[str, Any]
-    overridden: bool
-    bands: Mapping[str, Band]
-    key: str
     status: str
+    title: str = ""
+    profile: str = "quick"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    overridden: bool = False
+    bands: Mapping[str, Band] = field(default_factory=dict)
+    key: str = ""
     message: str = ""
     minutes: float = 0.0
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -159,7 +161,29 @@ class Result:
     def of(cls, asked: Plan, status: str, message: str = "", **facts: Any) -> Result:
         """Return the result of a plan."""
         same = {name: getattr(asked, name) for name in ("profile", "parameters", "overridden", "bands", "key")}
-        return cls(asked.name, asked.chapter.title, status=status, message=message, **same, **facts)
+        return cls(asked.name, status, asked.chapter.title, message=message, **same, **facts)
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Return what ``results.json`` in a folder holds, also one of an earlier version; nothing if it cannot be read."""
+    known = {each.name for each in fields(Result)}
+    try:
+        rows = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))["chapters"]
+        rows = [{name: value for name, value in row.items() if name in known} for row in rows]
+        return [
+            Result(**row | {"bands": {name: tuple(band) for name, band in row.get("bands", {}).items()}})
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def write_results(folder: Path, results: Sequence[Result], order: Sequence[str]) -> None:
+    """Write ``results.json``, its chapters in the given order of names and others at the end."""
+    place = {name: number for number, name in enumerate(order)}
+    rows = [asdict(result) for result in sorted(results, key=lambda result: place.get(result.name, len(place)))]
+    with replacing(Path(folder) / "results.json") as file:
+        file.write((json.dumps({"chapters": rows}, indent=1, ensure_ascii=False, default=str) + "\n").encode())
 
 
 @dataclass(frozen=True)
@@ -173,7 +197,9 @@ class Verdict:
 
 def judge(bands: Mapping[str, Band], numbers: Mapping[str, float], *, overridden: bool = False) -> Verdict:
     """Compare the numbers of a chapter that ran to its end with their bands; overridden parameters void the bands."""
-    each = {name: _standing(name, bands, numbers, overridden) for name in [*bands, *(n for n in numbers if n not in bands)]}
+    each = {
+        name: _standing(name, bands, numbers, overridden) for name in [*bands, *(n for n in numbers if n not in bands)]
+    }
     if overridden:
         return Verdict("ok", "not compared: parameters overridden", each)
     outside, missing, unknown = (

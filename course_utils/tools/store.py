@@ -4,58 +4,46 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
-import shutil
-import tempfile
-from pathlib import Path
+from typing import Any
 
-from course_utils.tools import write_text
-from course_utils.tools.execute import Outcome, collect, judge
-from course_utils.tools.worker import Worker
+from course_utils.tools import notebook as notebooks
+from course_utils.tools.chapter import Plan
+from course_utils.tools.run import perform
+from course_utils.tools.screen import Screen
 
-WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-WIDGET_TEXT = "interactive figure: run the notebook from the top to use it"
 #: How far a channel (0 … 255) may move where a palette of 256 colours would do almost exactly.
 PALETTE_ERROR = 8
 
 
-def store(outcome: Outcome, notebook: Path, *, cell_seconds: float | None = None, screen=None) -> bool:
-    """Execute a notebook and put the outputs into it, if it ran and its numbers lie in their bands.
+def store(plan: Plan, *, screen: Screen, cell_seconds: float | None = None) -> bool:
+    """Execute a notebook and put the outputs into it, if it ran and its numbers lie in their bands; tell whether.
 
     Only outputs and execution counts of the file change, besides metadata that tools leave behind.
     """
-    import nbformat
-
-    folder = Path(tempfile.mkdtemp(prefix="course-store-"))
-    try:
-        worker = Worker(outcome, notebook.resolve(), folder / notebook.name, cell_seconds=cell_seconds)
-        worker.watch(screen)
-        if outcome.status == "ok":
-            collect(outcome, folder / notebook.name)
-            judge(outcome)
-        if outcome.status == "ok":
-            executed = json.loads((folder / notebook.name).read_text(encoding="utf-8"))
-            cleaned = with_outputs(json.loads(notebook.read_text(encoding="utf-8")), executed)
-            write_text(notebook, nbformat.writes(nbformat.reads(json.dumps(cleaned), as_version=4)) + "\n")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    verdict = "stored" if outcome.status == "ok" else f"not stored: {outcome.status}"
-    screen.line("\n".join(filter(None, [f"{notebook.name:<34} {verdict}  {outcome.message}", outcome.traceback])))
-    return outcome.status == "ok"
+    path = plan.chapter.path
+    result, ended = perform(plan, screen=screen, cell_seconds=cell_seconds)
+    good = result.status == "ok"
+    if good:
+        notebooks.write(path, with_outputs(notebooks.read(path), notebooks.parse(ended.notebook)))
+    verdict = "stored" if good else f"not stored: {result.status}"
+    screen.line("\n".join(filter(None, [f"{path.name:<34} {verdict}  {result.message}", result.traceback])))
+    return good
 
 
 def with_outputs(notebook: dict, executed: dict) -> dict:
     """Return a notebook with the outputs of its executed copy, and with none of the tools' metadata."""
+    notebook = notebooks.copy(notebook)
     skip = {"injected-parameters", "papermill-error-cell-tag"}
-    cells = [cell for cell in executed["cells"] if not skip & set(cell["metadata"].get("tags", []))]
+    cells = [cell for cell in executed["cells"] if not skip & set(notebooks.tags(cell))]
     count = 0
     for cell, ran in zip(notebook["cells"], cells, strict=True):
         for key in ("papermill", "execution", "ExecuteTime"):
             cell["metadata"].pop(key, None)
         if cell["cell_type"] == "code":
-            count += bool("".join(cell["source"]).strip())
-            cell["execution_count"] = count if "".join(cell["source"]).strip() else None
+            empty = not notebooks.source(cell).strip()
+            count += not empty
+            cell["execution_count"] = None if empty else count
             cell["outputs"] = clean_outputs(ran["outputs"], cell["execution_count"])
     for key in ("papermill", "widgets"):
         notebook["metadata"].pop(key, None)
@@ -67,19 +55,20 @@ def with_outputs(notebook: dict, executed: dict) -> dict:
 def clean_outputs(outputs: list[dict], count: int | None) -> list[dict]:
     """Join pieces of a stream, put a sentence for a widget, drop an SVG that a PNG doubles, shrink the PNG."""
     kept: list[dict] = []
-    for output in outputs:
-        output = dict(output)
+    for old in outputs:
+        output = dict(old)
         if output["output_type"] == "stream":
             text = "".join(output["text"])
             if kept and kept[-1].get("name") == output["name"]:
                 text = "".join(kept.pop()["text"]) + text
             output["text"] = re.sub(r"^.*\r(?!\n)", "", text, flags=re.MULTILINE).splitlines(keepends=True)
-        data = output.get("data", {})
-        if data.pop(WIDGET_MIME, None) is not None:
-            data["text/plain"] = WIDGET_TEXT
-        if "image/png" in data:
-            data.pop("image/svg+xml", None)
-            data["image/png"] = small_png("".join(data["image/png"]))
+        if "data" in output:
+            output["data"] = data = dict(output["data"])
+            if data.pop(notebooks.WIDGET_VIEW, None) is not None:
+                data["text/plain"] = notebooks.WIDGET_TEXT
+            if "image/png" in data:
+                data.pop("image/svg+xml", None)
+                data["image/png"] = small_png("".join(data["image/png"]))
         if output["output_type"] == "execute_result":
             output["execution_count"] = count
         kept.append(output)
@@ -87,21 +76,12 @@ def clean_outputs(outputs: list[dict], count: int | None) -> list[dict]:
 
 
 def small_png(text: str) -> str:
-    """Return a picture in fewer bytes that looks the same.
+    """Return a picture (a PNG in base64, as a notebook holds it) in fewer bytes that looks the same.
 
     Matplotlib writes every figure with red, green, blue and opacity. A channel of opacity that is full everywhere is
     left out, a figure in shades of grey keeps one channel, one of about 256 colours gets a palette. So no value moves
-    by more than ``PALETTE_ERROR``, and without a palette none at all. Size and resolution stay.
-
-    Parameters
-    ----------
-    text
-        A PNG in base64, as a notebook holds it.
-
-    Returns
-    -------
-    str
-        The smallest of these in base64; ``text`` itself if nothing is smaller, or if it is no picture without opacity.
+    by more than ``PALETTE_ERROR``, and without a palette none at all. Size and resolution stay. ``text`` itself comes
+    back if nothing is smaller, or if it is no picture without transparent places.
     """
     from PIL import Image
 
@@ -121,14 +101,14 @@ def small_png(text: str) -> str:
     return base64.b64encode(new).decode() + "\n" * text.endswith("\n") if len(new) < len(old) else text
 
 
-def _versions(picture) -> list:
+def _versions(picture: Any) -> list:
     """Return a picture in full colour, and those of its two smaller forms, grey and palette, that look the same."""
     from PIL import Image, ImageChops
 
     palette = picture.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
     small = [(picture.convert("L"), 0), (palette, PALETTE_ERROR)]
 
-    def error(version) -> int:
+    def error(version: Any) -> int:
         return max(high for _, high in ImageChops.difference(picture, version.convert("RGB")).getextrema())
 
     return [picture, *(version for version, most in small if error(version) <= most)]

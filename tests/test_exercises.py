@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 from notebook_files import NOTEBOOKS
-from test_execute import course
+from helpers.toys import course
 
-from course_utils.tools import ROOT, learner, read_course
+from course_utils.runtime import ROOT
+from course_utils.tools import exercises
+from course_utils.tools.chapter import Chapter, read_chapters
 
 CHECKS = """
 @exercise("2.1")
@@ -17,7 +20,7 @@ def exercise_1(answer): ...
 @exercise("2.2")
 def exercise_2(answer): ...
 """
-ENTRY = {"name": "02_autoencoder", "title": "The autoencoder"}
+ENTRY = Chapter("02_autoencoder", "The autoencoder", Path("02_autoencoder.ipynb"))
 
 
 def code(source: str, *texts: str, error: str = "") -> dict:
@@ -37,7 +40,7 @@ def read(tmp_path):
 
     def read_cells(*cells):
         (tmp_path / "02_autoencoder.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
-        (chapter,) = learner.progress([ENTRY], tmp_path, tmp_path).chapters
+        (chapter,) = exercises.progress([ENTRY], tmp_path, tmp_path).chapters
         assert not chapter.problem and chapter.saved
         return {e.number: (e.status, e.message) for e in chapter.exercises}
 
@@ -111,16 +114,16 @@ def test_what_cannot_be_read_says_so_and_how_to_mend_it(tmp_path, content, words
     (tmp_path / "chapter_02.py").write_text(CHECKS)
     if content is not None:
         (tmp_path / "02_autoencoder.ipynb").write_bytes(content)
-    found = learner.progress([ENTRY], tmp_path, tmp_path)
+    found = exercises.progress([ENTRY], tmp_path, tmp_path)
     assert words in found.chapters[0].problem and found.count() == 2 and found.passed() == 0
     if content is not None:
         assert ".ipynb_checkpoints" in found.chapters[0].problem
-    assert words in learner.as_table(found)
-    assert json.loads(learner.as_json(found))["chapters"][0]["problem"] == found.chapters[0].problem
+    assert words in exercises.in_words(found)
+    assert json.loads(exercises.as_json(found))["chapters"][0]["problem"] == found.chapters[0].problem
 
 
 def test_every_exercise_of_the_course_is_known_and_shipped_untouched():
-    found = learner.progress(read_course(NOTEBOOKS), NOTEBOOKS)
+    found = exercises.progress(read_chapters(NOTEBOOKS), NOTEBOOKS)
     for chapter in found.chapters:
         assert len(chapter.exercises) >= 4
         assert {exercise.status for exercise in chapter.exercises} == {"not attempted"}, chapter.name
@@ -128,7 +131,7 @@ def test_every_exercise_of_the_course_is_known_and_shipped_untouched():
 
 
 def test_the_solutions_pass_all():
-    found = learner.progress(read_course(NOTEBOOKS), NOTEBOOKS / "solutions")
+    found = exercises.progress(read_chapters(NOTEBOOKS), NOTEBOOKS / "solutions")
     assert found.passed() == found.count() > 30
 
 
@@ -151,7 +154,7 @@ def test_the_command_takes_chapters_a_folder_and_json():
 
 def test_the_table_repeats_what_the_check_said(read, tmp_path):
     read(HEAD, code("check.exercise_1(answer)", "✗ Exercise 2.1 not yet: a mean over pixels\n"))
-    table = learner.as_table(learner.progress([ENTRY], tmp_path, tmp_path))
+    table = exercises.in_words(exercises.progress([ENTRY], tmp_path, tmp_path))
     assert "✗ 2.1: a mean over pixels" in table and "0 of 2" in table and "next: exercise 2.1" in table
 
 

@@ -1,0 +1,101 @@
+"""Tables as text and as Markdown; those of the README are made from course.yml and the stored full results."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from course_utils.tools.chapter import Chapter, read_chapters
+
+Rows = Sequence[Sequence[str]]
+
+
+def as_text(rows: Rows, align: str = "<") -> str:
+    """Return rows of cells as lines, two spaces between the columns.
+
+    ``align`` has "<" or ">" for each column; those it has none for stand to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = align.ljust(len(widths), ">")
+    lines = ("  ".join(f"{cell:{side}{w}}" for cell, side, w in zip(row, sides, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def as_markdown(rows: Rows) -> str:
+    """Return rows of cells, the first of them the head, as a Markdown table."""
+    head, *body = rows
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in [head, ["---"] * len(head), *body])
+
+
+def chapter_table(source: Path) -> str:
+    """Return a Markdown table of the chapters: minutes, and the headline numbers of their stored full runs."""
+    rows = [["", "chapter", "read", "run (quick / full)", "full run: what came out"]]
+    for chapter in read_chapters(source):
+        minutes = " / ".join(f"{chapter.minutes(profile):g}" for profile in ("quick", "full"))
+        link = f"[{chapter.title}](notebooks/{chapter.path.name})"
+        rows.append([chapter.number, link, f"{chapter.read_minutes} min", f"{minutes} min", _headline(source, chapter)])
+    return as_markdown(rows)
+
+
+def _stored(source: Path, chapter: Chapter) -> dict[str, Any]:
+    path = Path(source) / "full_results" / f"{chapter.number}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _headline(source: Path, chapter: Chapter) -> str:
+    stored = _stored(source, chapter)
+    if not stored:
+        return "no full run stored yet"
+    words = []
+    for name, facts in chapter.numbers.items():
+        if facts.get("headline") and name in stored["numbers"]:
+            unit = facts.get("unit", "")
+            space = " " if unit and unit != "°" else ""
+            value = f"{stored['numbers'][name]:#.3g}".removesuffix(".")  # no bare point after whole numbers
+            words.append(f"{facts['label']}: {value}{space}{unit}")
+    return " · ".join(words)
+
+
+def scoreboard_rows(source: Path) -> list[list[str]]:
+    """Return head and rows of the stored scoreboard, mean ± standard deviation over seeds; empty if none is stored."""
+    for chapter in read_chapters(source):
+        values = _stored(source, chapter).get("series", {}).get("scoreboard") if chapter.scoreboard else None
+        if chapter.scoreboard and values:
+            head, rows = scoreboard_cells(chapter.scoreboard, values)
+            return [head, *rows]
+    return []
+
+
+def scoreboard_table(source: Path) -> str:
+    """Return the stored scoreboard as Markdown; a sentence if none is stored."""
+    rows = scoreboard_rows(source)
+    return as_markdown(rows) if rows else "No scoreboard is stored yet.\n"
+
+
+def scoreboard_cells(announced: Mapping[str, Any], values: Sequence) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of a scoreboard in words.
+
+    ``announced`` is what ``course.yml`` says: ``models``, and ``metrics`` with ``label``, ``unit``, ``better``;
+    ``values`` are (models, metrics, seeds).
+    """
+    arrows = {"high": "↑", "low": "↓"}
+    head = ["model"]
+    for metric in announced["metrics"]:
+        unit = f" ({metric['unit']})" if metric.get("unit") else ""
+        head.append(f"{metric['label']}{unit} {arrows.get(metric['better'], '')}".strip())
+    models = zip(announced["models"], values, strict=True)
+    return head, [[model, *(_with_spread(seeds) for seeds in row)] for model, row in models]
+
+
+def _with_spread(seeds: Sequence[float]) -> str:
+    """Return mean ± standard deviation, to the first digit of the spread; three digits of a single value."""
+    mean = statistics.fmean(seeds)
+    spread = statistics.stdev(seeds) if len(seeds) > 1 else 0.0
+    scale = spread or abs(mean) / 100 or 1.0
+    digits = min(max(0, -math.floor(math.log10(scale))), 3)
+    words = f"{mean:.{digits}f}".replace("-", "−")
+    return f"{words} ± {spread:.{digits}f}" if spread else words
