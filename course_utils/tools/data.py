@@ -1,16 +1,14 @@
 """Data sets on disk: download them through torchvision, take in files that are already here, say what is present.
 
-Whatever arrives is checked by its MD5 and unpacked in a temporary folder inside the data folder and then renamed into
-place: a broken download never harms a good copy, and half a copy never looks like a whole one.
+Whatever arrives is checked by its MD5, and every file is written under another name and then renamed: a broken download
+never harms a good copy, and half a copy never looks like a whole one.
 """
 
 from __future__ import annotations
 
 import difflib
-import filecmp
 import gzip
 import hashlib
-import os
 import shutil
 import tempfile
 import zlib
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils import datasets
+from course_utils.runtime import replacing
 
 #: What `course data list` says of each set: images, space on disk, how to get it.
 FACTS = {
@@ -59,13 +58,15 @@ def fetch(name: str) -> str:
         raise ValueError(f"unknown data set {name!r}; did you mean {near!r}? Known are {', '.join(FACTS)}")
     if is_complete(name):
         return f"{name} is already in {raw_folder(name)}: nothing to download"
-    with _staging() as folder:
+    datasets.data_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=datasets.data_dir(), prefix=".incoming-", ignore_cleanup_errors=True
+    ) as folder:
         try:
-            staged = _download(name, Path(folder))
+            files = _download(name, Path(folder))
         except (RuntimeError, OSError, EOFError, zlib.error) as error:
             raise ConnectionError(_no_download(name, error)) from error
-        changed = _install(staged, raw_folder(name))
-    return f"{name}: {changed} files written to {raw_folder(name)}"
+        return _take(name, files)
 
 
 def import_folder(folder: Path) -> tuple[list[str], list[str]]:
@@ -126,23 +127,18 @@ def _reader(name: str) -> Any:
     return getattr(torchvision.datasets, datasets.TORCHVISION.get(name, "SVHN"))
 
 
-def _download(name: str, folder: Path) -> Path:
-    """Let torchvision download into a folder, by checksum; return where the files of the set then lie."""
+def _download(name: str, folder: Path) -> dict[str, Path]:
+    """Let torchvision download what is not here and intact into a folder, by checksum; return the files."""
     from torchvision.datasets.utils import download_url
 
     if name in datasets.TORCHVISION:
         _reader(name)(root=folder, download=True)
-        return folder / datasets.TORCHVISION[name] / "raw"
-    for part in datasets.SVHN[name]:
-        url, file, md5 = _reader(name).split_list[part]
-        if not _is_intact(raw_folder(name) / file, md5):
-            download_url(url, folder / "raw", file, md5)
-    return folder / "raw"
-
-
-def _staging() -> tempfile.TemporaryDirectory:
-    datasets.data_dir().mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(dir=datasets.data_dir(), prefix=".incoming-", ignore_cleanup_errors=True)
+        return {file: folder / datasets.TORCHVISION[name] / "raw" / file for file in checksums(name)}
+    wanted = [_reader(name).split_list[part] for part in datasets.SVHN[name]]
+    wanted = [row for row in wanted if not _is_intact(raw_folder(name) / row[1], row[2])]
+    for url, file, md5 in wanted:
+        download_url(url, folder, file, md5)
+    return {file: folder / file for _, file, _ in wanted}
 
 
 def _identify(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Path]], list[str], list[Path]]:
@@ -167,43 +163,30 @@ def _what_is_wrong(path: Path) -> str:
     if path.suffix == ".mat":
         return "it is not the file of SVHN, or is damaged or only half there"
     try:
-        with gzip.open(path) as stream:
-            while stream.read(1 << 20):
-                pass
+        gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
         return f"it is damaged or only half there ({error})"
     return "it is a whole archive, but neither MNIST's nor Fashion-MNIST's"
 
 
 def _take(name: str, files: dict[str, Path]) -> str:
-    """Copy, check and, where they are archives, unpack the files in a temporary folder, then move them into place."""
-    with _staging() as folder:
-        raw = Path(folder) / "raw"
-        raw.mkdir()
-        for file, path in files.items():
-            shutil.copyfile(path, raw / file)  # contents only: the source may be read-only
-            if _md5(raw / file) != checksums(name)[file]:
-                raise OSError(f"{path} changed while it was copied; try again")
-            if file.endswith(".gz"):
-                with gzip.open(raw / file) as packed, open(raw / file.removesuffix(".gz"), "wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked)
-        changed = _install(raw, raw_folder(name))
-    return f"{name}: " + (f"{changed} files written to {raw_folder(name)}" if changed else "already there, unchanged")
-
-
-def _install(staged: Path, target: Path) -> int:
-    """Rename a complete folder into place; where one exists, only its missing or damaged files."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists():
-        os.rename(staged, target)
-        return len(list(target.iterdir()))
+    """Put files into place, each of them whole, and unpack archives beside them; what is there and intact stays."""
     changed = 0
-    for source in sorted(staged.iterdir()):
-        goal = target / source.name
-        if not (goal.is_file() and filecmp.cmp(source, goal, shallow=False)):
-            os.replace(source, goal)
+    for file, path in files.items():
+        target, md5 = raw_folder(name) / file, checksums(name)[file]
+        if not _is_intact(target, md5):
+            with replacing(target) as copy, path.open("rb") as original:
+                shutil.copyfileobj(original, copy)
+                copy.flush()
+                if _md5(Path(copy.name)) != md5:
+                    raise OSError(f"{path} changed while it was copied; try again")
             changed += 1
-    return changed
+        if file.endswith(".gz") and not _is_unpacked(target):
+            with replacing(target.with_suffix("")) as unpacked, gzip.open(target) as packed:
+                shutil.copyfileobj(packed, unpacked)
+            changed += 1
+    words = f"{changed} files written to {raw_folder(name)}" if changed else "already there, unchanged"
+    return f"{name}: {words}"
 
 
 def _is_intact(path: Path, md5: str) -> bool:
@@ -212,17 +195,11 @@ def _is_intact(path: Path, md5: str) -> bool:
 
 def _is_unpacked(archive: Path) -> bool:
     unpacked = archive.with_suffix("")
-    if not unpacked.is_file():
-        return False
-    with gzip.open(archive) as expected, open(unpacked, "rb") as actual:
-        while chunk := expected.read(1 << 20):
-            if actual.read(len(chunk)) != chunk:
-                return False
-        return not actual.read(1)
+    return unpacked.is_file() and unpacked.read_bytes() == gzip.decompress(archive.read_bytes())
 
 
 def _md5(path: Path) -> str:
-    with open(path, "rb") as stream:
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
