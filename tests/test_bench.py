@@ -37,24 +37,25 @@ def parzen():
 
 def test_every_loop_and_clock_is_measured(result):
     found, _ = result
-    assert set(found["loops"]) == {"floor", "fit", "dataloader"} and found["rounds"] == 1
-    for row in found["loops"].values():
-        for clock in ("cpu", "wall"):
-            assert 0 < row[clock]["min"] <= row[clock]["median"] <= row[clock]["max"]
-            assert len(row[clock]["all"]) == 1
-    assert 50 < found["targets"]["peak_memory_mb"]["value"] < 20_000
+    assert list(found["times"]) == ["floor", "fit", "DataLoader"] and found["rounds"] == 1
+    for row in found["times"].values():
+        assert len(row["cpu"]) == 1 and row["cpu"][0] > 0 and row["wall"][0] > 0
+    assert 50 < found["targets"]["peak memory of the process, MB"]["spread"]["median"] < 20_000
     assert "300 images" in found["title"] and "mnist" in found["title"]
 
 
-def test_ratios_are_those_of_the_rounds(result):
-    found, _ = result
-    seconds = {name: row["cpu"]["all"][0] for name, row in found["loops"].items()}
-    assert found["ratios"]["fit_over_floor"]["median"] == seconds["fit"] / seconds["floor"]
-    assert found["ratios"]["dataloader_over_fit"]["median"] == seconds["dataloader"] / seconds["fit"]
-
-
-def test_ratios_are_formed_round_by_round():
-    assert bench._ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0])["all"] == [2.0, 3.0, 4.0]
+def test_ratios_are_formed_round_by_round(monkeypatch):
+    """And of the clock that sees the work: the CPU's, but on a CUDA device the one on the wall."""
+    rows = {"floor": {"cpu": [1.0, 10.0, 2.0], "wall": [1.0] * 3, "peak_mb": [1.0] * 3}}
+    rows["fit"] = {"cpu": [2.0, 30.0, 8.0], "wall": [5.0, 6.0, 7.0], "peak_mb": [900.0, 1100.0, 1200.0]}
+    rows["DataLoader"] = {"cpu": [3.0, 60.0, 16.0], "wall": [5.0, 6.0, 7.0], "peak_mb": [1.0] * 3}
+    monkeypatch.setattr(bench, "_interleaved", lambda *arguments: rows)
+    for device, expected in (("cpu", [2.0, 3.0, 4.0]), ("cuda", [5.0, 6.0, 7.0])):
+        monkeypatch.setattr(bench, "pick_device", torch.device)
+        targets = bench.bench_fit(rounds=5, images=300, device=device)["targets"]
+        target = targets[f"{'wall' if device == 'cuda' else 'cpu'} time of fit / floor"]
+        assert target["spread"]["all"] == expected and target["spread"]["median"] == expected[1]
+        assert target["met"] is False and targets["peak memory of the process, MB"]["met"] is False
 
 
 def test_the_json_is_the_result_and_nothing_is_left_beside_it(result):
@@ -64,21 +65,18 @@ def test_the_json_is_the_result_and_nothing_is_left_beside_it(result):
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "met"),
-    [
-        ("fit_over_floor", (1.05, 1.10, 1.11), (True, True, False)),
-        ("dataloader_over_fit", (1.9, 2.0, 2.5), (False, True, True)),
-        ("memory_mb", (499, 500, 501), (True, True, False)),
-    ],
+    ("sign", "values", "met"),
+    [("≤", (1.05, 1.10, 1.11), (True, True, False)), ("≥", (1.05, 1.10, 1.11), (False, True, True))],
 )
 @pytest.mark.parametrize("enough", [True, False])
-def test_bounds_are_judged_at_their_size_only(name, values, met, enough, capsys):
+def test_bounds_are_judged_at_their_size_only(sign, values, met, enough, capsys):
     times = {"fit": {"cpu": [1.0], "wall": [1.0]}}
     for value, expected in zip(values, met, strict=True):
-        found = bench._publish("b", "title", [("a",)], times, {}, {name: value}, None, enough=enough)
-        assert found["targets"][name]["met"] is (expected if enough else None)
+        goals = [("a goal", bench._spread([value]), sign, 1.10)]
+        found = bench._publish("title", [("a",)], times, goals, None, enough=enough)
+        assert found["targets"]["a goal"]["met"] is (expected if enough else None)
         printed = capsys.readouterr().out
-        assert ("met" if expected else "MISSED") in printed if enough else "not judged" in printed
+        assert (("met" if expected else "MISSED") if enough else "not judged") in printed
         assert ("not for a result" in printed) != enough
 
 
@@ -89,27 +87,22 @@ def test_the_table_says_what_is_bounded(here, capsys):
         assert word in printed
 
 
-def test_the_convolutional_bench_compares_bf16_in_time_and_quality(here, monkeypatch, capsys):
+def test_the_convolutional_bench_compares_bf16_in_time_and_quality(here, monkeypatch):
     pixels = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8)
     monkeypatch.setattr(bench, "pictures", lambda kind, count: (pixels[:count], f"{kind}, {count} images"))
     found = bench.bench_fit(rounds=1, images=200, network="conv")
-    assert set(found["loops"]) == {"floor", "fit", "fit_bf16", "fit_bf16_last"} and "crops, 200" in found["title"]
-    printed = capsys.readouterr().out
-    quality = {
-        name: line.split()[-2] for name in bench.FIT for line in printed.splitlines() if f"epochs, {name} " in line
-    }
-    loss = found["targets"]["bf16_psnr_loss_db"]["value"]
-    assert loss == pytest.approx(float(quality["fit"]) - float(quality["fit_bf16_last"]), abs=0.011) and abs(loss) < 1
-    seconds = {name: row["cpu"]["all"][0] for name, row in found["loops"].items()}
-    for name in ("fit_bf16", "fit_bf16_last"):  # both are held to the bound
-        assert found["ratios"][f"{name}_over_fit"]["median"] == seconds[name] / seconds["fit"]
-        assert found["targets"][f"{name}_over_fit"]["bound"] == "≤ 0.65"
+    assert list(found["times"]) == ["floor", *bench.FIT] and "crops, 200" in found["title"]
+    quality = {row[0].partition(": ")[2]: float(row[1].split()[0]) for row in found["rows"] if "PSNR" in row[0]}
+    loss = found["targets"]["PSNR lost by bf16 and channels last, dB"]["spread"]["median"]
+    assert loss == pytest.approx(quality["fit"] - quality["fit, bf16, channels last"], abs=0.011) and abs(loss) < 1
+    for name in ("fit, bf16", "fit, bf16, channels last"):  # both are held to the bound
+        assert found["targets"][f"cpu time of {name} / fit"]["bound"] == "≤ 0.65"
 
 
 def test_each_loop_gets_its_options(monkeypatch):
     """bf16 and channels_last reach fit, and the floor does not go through it."""
     calls = []
-    monkeypatch.setattr("course_utils.fit.fit", lambda *a, **options: calls.append(options))
+    monkeypatch.setattr(bench, "fit", lambda *a, **options: calls.append(options))
     pixels = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     for options in bench.FIT.values():
         bench._through_fit(pixels, "conv", "cpu", **options)
@@ -142,14 +135,15 @@ def test_an_unknown_network_is_refused():
         bench.bench_fit(network="transformer")
 
 
-def test_rounds_start_with_another_loop_each_time(capsys):
+def test_rounds_start_with_another_loop_each_time(monkeypatch, capsys):
     ran = []
 
     def once(loop, pixels, device):
         ran.append(loop)
         return {"cpu": float(len(ran)), "wall": 2.0 * len(ran)}
 
-    times = bench._interleaved({name: name for name in ("a", "b", "c")}, None, 3, "cpu", once=once)
+    monkeypatch.setattr(bench, "_in_own_process", once)
+    times = bench._interleaved({name: name for name in ("a", "b", "c")}, None, 3, "cpu")
     assert ran == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert times["a"] == {"cpu": [1, 6, 8], "wall": [2, 12, 16]} and times["c"]["cpu"] == [3, 5, 7]
     assert len(capsys.readouterr().out.splitlines()) == 3
@@ -167,7 +161,7 @@ def test_each_loop_is_timed_in_a_process_of_its_own_after_a_trial(tmp_path):
     assert [row[1:] for row in rows] == [["256", "1"], ["600", "1"]] * 2
     own, other = rows[0][0], rows[2][0]
     assert len({own, other, str(os.getpid())}) == 3 and rows[1][0] == own
-    assert all(20 < m["peak_memory_mb"] < 20_000 for m in measured)
+    assert all(20 < m["peak_mb"] < 20_000 for m in measured)
 
 
 def _take_memory(pixels):
@@ -177,7 +171,7 @@ def _take_memory(pixels):
 
 def test_memory_that_is_taken_for_a_moment_is_seen():
     measured = bench._in_own_process(_take_memory, torch.zeros(600, 1, 2, 2, dtype=torch.uint8), "cpu")
-    assert 150 < measured["memory_mb"] < 500
+    assert 150 < measured["above_mb"] < 500
 
 
 def test_all_three_loops_train_the_same_network(monkeypatch):
@@ -204,10 +198,12 @@ def test_too_little_to_measure_is_refused(rounds, images):
 
 
 def test_both_forms_of_parzen_are_measured_and_agree(parzen):
-    assert {name: len(row["cpu"]["all"]) for name, row in parzen["loops"].items()} == {"chunked": 2, "naive": 2}
-    assert parzen["targets"]["error_nats"]["value"] < 1e-3 and parzen["targets"]["cpu_seconds"]["met"] is None
+    slow = parzen["times"]["naive, 40 test points"]["cpu"]
+    assert len(slow) == len(parzen["times"]["parzen_log_likelihood"]["cpu"]) == 2
+    error = parzen["targets"]["error of the mean against the naive form in float64, nats"]
+    assert error["spread"]["median"] < 1e-3 and parzen["targets"]["CPU seconds"]["met"] is None
     words = {row[0]: row[1] for row in parzen["rows"]}
-    scaled = parzen["loops"]["naive"]["cpu"]["median"] * 300 / 40
+    scaled = sum(slow) / 2 * 300 / 40
     assert words["naive, the same scaled to 300 test points"] == f"{scaled:.0f}"
     assert words["all differences at once, float32 (computed, not run)"] == "282 MB"
 
