@@ -14,12 +14,6 @@ def clock(monkeypatch):
     return now
 
 
-@pytest.fixture
-def terminal(capsys, monkeypatch):
-    monkeypatch.setattr(module.sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setenv("COLUMNS", "20")
-
-
 def test_in_a_log_a_chapter_is_announced_once_and_then_every_ten_seconds(clock, capsys):
     screen = Screen()
     screen.last = clock[0]
@@ -37,8 +31,10 @@ def test_in_a_log_a_chapter_is_announced_once_and_then_every_ten_seconds(clock, 
     assert capsys.readouterr().out == "a ok\n"
 
 
-def test_on_a_terminal_lines_are_cut_rewritten_and_make_room_for_those_that_stay(clock, terminal, capsys):
+def test_on_a_terminal_lines_are_cut_rewritten_and_make_room_for_those_that_stay(clock, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
     screen = Screen()
+    screen.tty = True
     screen.refresh({"a": "a" * 30}, "2 more")
     assert capsys.readouterr().out == "a" * 19 + "\n2 more\n"
     screen.refresh({"a": "a again"})
