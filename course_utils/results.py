@@ -1,7 +1,7 @@
 """Headline numbers of a chapter: recorded in its output, held against expected bands, stored for full runs.
 
-The numbers travel inside the executed notebook, as an output of their own type, so plain
-papermill, nbval and `course run` all find them in the same place.
+The numbers travel inside the executed notebook, as an output of their own type, so plain papermill, nbval and
+`course run` all find them in the same place.
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ FULL_RESULTS = ROOT / "notebooks" / "full_results"
 
 class OutOfBand(AssertionError):
     """A recorded number lies outside its expected band (raised only if COURSE_STRICT=1)."""
-
-
-# ------------------------------------------------------------------------------ what is announced and stored
 
 
 def read_course(path: Path = COURSE_FILE) -> list[dict]:
@@ -84,13 +81,15 @@ class FullRun:
     def __str__(self) -> str:
         if not self:
             return "no full run of this chapter is stored yet"
-        data = self.parameters.get("dataset", "embedded data")
-        machine = self.machine.get("processor", "an unnamed machine")
+        data, machine = (
+            self.parameters.get("dataset", "embedded data"),
+            self.machine.get("processor", "an unnamed machine"),
+        )
         return f"stored full run: {data}, {self.minutes:.0f} min on {machine}"
 
 
 def full(number: str, folder: Path = FULL_RESULTS) -> FullRun:
-    """Read the stored full run of a chapter ("02" or its whole name); an empty one, which is false, if none is stored."""
+    """Read the stored full run of a chapter, "02" or its whole name; an empty one, which is false, if there is none."""
     path = Path(folder) / f"{number.split('_')[0]}.json"
     if not path.exists():
         return FullRun()
@@ -104,9 +103,6 @@ def mean_std(values: ArrayLike, form: str = ".1f") -> str:
     runs = np.asarray(values, dtype=float)
     words = f"{runs.mean():{form}}"
     return f"{words} ± {runs.std(ddof=1):{form.lstrip('+')}}" if runs.size > 1 else words
-
-
-# ------------------------------------------------------------------------------ what a chapter leaves
 
 
 @dataclass(frozen=True)
@@ -124,8 +120,7 @@ class ChapterResults:
 
     def beside(self, mine: ArrayLike, name: str) -> dict[str, np.ndarray]:
         """Return a table of this run and, if a full run is stored, its series ``name``, each under its title."""
-        stored = {"stored full run": self.stored.series[name]} if self.stored else {}
-        return {"this run": np.asarray(mine)} | stored
+        return {"this run": np.asarray(mine)} | ({"stored full run": self.stored.series[name]} if self.stored else {})
 
     def record(self, **numbers: Any) -> None:
         """Record headline numbers (scalars) and show each beside its expected band.
@@ -187,9 +182,6 @@ def chapter(
     return ChapterResults(number, profile, bands(number, profile, course), full(number, folder), course)
 
 
-# ------------------------------------------------------------------------------ scoreboard
-
-
 def announced_scoreboard(number: str, course: Path = COURSE_FILE) -> tuple[list[str], list[dict]]:
     """Return the models and metrics (``name``, ``label``, ``unit``, ``better``) that ``course.yml`` announces.
 
@@ -227,10 +219,10 @@ def _emit(mime: str, payload: dict, text: str) -> None:
     from IPython import get_ipython
     from IPython.display import display
 
-    if get_ipython() is None:  # a plain Python program
-        print(text)
-        return
-    display({"text/plain": text, mime: payload}, raw=True)
+    if get_ipython() is None:
+        print(text)  # a plain Python program
+    else:
+        display({"text/plain": text, mime: payload}, raw=True)
 
 
 def _line(name: str, value: float, band: tuple[float, float] | None) -> str:

@@ -1,12 +1,14 @@
 """Who may import whom: the package stays a set of leaves that one can read alone."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import course_utils
 from course_utils.runtime import ROOT
 
 PACKAGE = ROOT / "course_utils"
@@ -76,6 +78,25 @@ def test_package_imports_without_network_or_side_effects(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, timeout=120)
     assert list(tmp_path.iterdir()) == []
+
+
+def rows_of_the_readme() -> list[str]:
+    """The rows of the table of modules, the last of which is that of tools."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("## The package") : text.index("## Data sets")]
+    return [line for line in section.splitlines() if line.startswith("| `")]
+
+
+def test_both_maps_name_every_module_once_and_no_other():
+    here = sorted([*modules(), "tools"])
+    assert sorted(re.findall(r"^``(\w+)``", course_utils.__doc__, re.MULTILINE)) == here
+    assert sorted(name for row in rows_of_the_readme() for name in re.findall(r"`(\w+)`", row.split("|")[1])) == here
+
+
+def test_the_readme_names_every_module_of_the_tools_once_and_no_other():
+    named = re.findall(r"`(\w+)`", rows_of_the_readme()[-1])
+    assert named[:2] == ["tools", "course"]  # the package and the command, then the modules
+    assert sorted(named[2:]) == sorted(path.stem for path in (PACKAGE / "tools").glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))

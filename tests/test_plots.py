@@ -1,20 +1,24 @@
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from helpers import keywords
+from matplotlib.colors import same_color, to_rgb
 
+from course_utils import plots
 from course_utils.plots import (
     CLASS_COLOURS,
     COLOURS,
     as_picture,
-    normal_quantiles,
     plot_arrows,
+    plot_bars,
     plot_curves,
     plot_decoded_grid,
     plot_history,
     plot_latents,
     plot_manifold,
-    plot_prerequisites,
     show_images,
     show_rows,
     use_style,
@@ -59,7 +63,7 @@ def test_bytes_are_scaled_and_floats_clipped():
     assert as_picture(torch.tensor([[-1.0, 0.5, 2.0]], requires_grad=True)).tolist() == [[0, 0.5, 1]]
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 5, 4), (1, 1, 5, 4)])
+@pytest.mark.parametrize("shape", [(4,), (2, 5, 4), (5, 4, 2), (1, 1, 5, 4)])
 def test_what_is_no_image_is_refused_with_its_shape(shape):
     with pytest.raises(ValueError, match=str(shape).replace("(", r"\(").replace(")", r"\)")):
         as_picture(np.zeros(shape))
@@ -107,9 +111,10 @@ def test_rows_carry_their_names_and_stay_in_order():
     assert [column for _, column in above] == [column for _, column in below] == sorted(c for _, c in above)
     width = figure.axes[0].images[0].get_array().shape[1]
     assert width < 7 * 10  # as many columns as the shorter row has images
-    labels = [(label.get_text(), label.get_position()[1]) for label in figure.axes[0].get_yticklabels()]
-    assert labels == [("original", pytest.approx(above[0][0] + 6, abs=1)),
-                      ("reconstruction", pytest.approx(below[0][0] + 6, abs=1))]  # fmt: skip
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["original", "reconstruction"]
+    middles = [row + 5.5 for row, _ in (above[0], below[0])]  # of pictures 12 pixels high, the first at 0
+    assert figure.axes[0].get_yticks().tolist() == middles
 
 
 # --------------------------------------------------------------------------------------------- curves
@@ -163,14 +168,8 @@ def test_curves_of_several_runs_are_their_mean_and_a_band_of_one_deviation():
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("d", "error")
 
 
-def test_curves_can_go_into_axes_that_are_there():
-    figure, axes = plt.subplots(1, 2)
-    assert plot_curves([0, 1], {"a": [1, 2]}, xlabel="", ylabel="", axis=axes[1], title="right") is figure
-    assert axes[1].get_title() == "right" and not axes[0].lines
-
-
 def test_a_curve_of_another_length_is_named():
-    with pytest.raises(ValueError, match="curve 'short' has 2 points, x has 3"):
+    with pytest.raises(ValueError, match="'short' has 2 values, expected 3"):
         plot_curves([1, 2, 3], {"short": [1, 2]}, xlabel="", ylabel="")
 
 
@@ -181,8 +180,6 @@ def test_codes_are_drawn_where_they_lie_in_the_colour_of_their_class():
     codes, labels = torch.tensor([[0.0, 1.0], [2.0, 3.0], [0.0, 3.0]]), torch.tensor([3, 7, 3])
     (axis,) = plot_latents(codes, labels, classes=list("abcdefgh"), title="codes").axes
     np.testing.assert_allclose(axis.collections[0].get_offsets(), codes)
-    from matplotlib.colors import to_rgb
-
     np.testing.assert_allclose(axis.collections[0].get_facecolors()[:2, :3], [to_rgb(CLASS_COLOURS[k]) for k in (3, 7)])
     assert {text.get_text(): text.get_position() for text in axis.texts} == {"d": (0.0, 2.0), "h": (2.0, 3.0)}
     assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_title()) == ("$z_1$", "$z_2$", "codes")
@@ -216,35 +213,177 @@ def test_a_grid_with_too_few_images_is_refused():
         plot_decoded_grid(torch.zeros(5, 1, 4, 4), [0, 1, 2], [0, 1])
 
 
+# --------------------------------------------------------------------------------------------- bars
+
+
+def test_bars_stand_side_by_side_at_the_mean_of_the_runs_with_their_deviation():
+    runs = np.array([[1.0, 4.0], [3.0, 2.0]])
+    (axis,) = plot_bars(["left", "right"], {"several": runs, "pca": torch.tensor([5.0, 6.0])}, ylabel="error").axes
+    boxes = [[(bar.get_x(), bar.get_x() + bar.get_width(), bar.get_height()) for bar in box] for box in _bars(axis)]
+    assert [[height for _, _, height in row] for row in boxes] == [[2, 3], [5, 6]]
+    for group in (0, 1):
+        (start, middle, _), (next_start, end, _) = (row[group] for row in boxes)
+        assert group - 0.5 < start < middle <= next_start < end < group + 0.5
+        assert start + end == pytest.approx(2 * group)
+    errorbar, none = (box.errorbar for box in _bars(axis))
+    lines = [line[:, 1] for line in errorbar.lines[2][0].get_segments()]
+    np.testing.assert_allclose(lines, [[m - s, m + s] for m, s in zip(runs.mean(0), runs.std(0, ddof=1), strict=True)])
+    assert none is None  # one run has no spread
+    assert [tick.get_text() for tick in axis.get_xticklabels()] == ["left", "right"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["several", "pca"]
+
+
+def test_heights_are_written_above_their_bars():
+    figure = plot_bars("ab", {"one": [1.0, 2.0], "two": [[3.0, 0.5], [5.0, 1.5]]}, ylabel="", form=".1f")
+    figure.draw_without_rendering()
+    (axis,) = figure.axes
+    bars = [bar for box in _bars(axis) for bar in box]
+    assert [text.get_text() for text in axis.texts] == ["1.0", "2.0", "4.0", "1.0"]
+    for bar, text in zip(bars, axis.texts, strict=True):
+        place, box = text.get_window_extent(), bar.get_window_extent()
+        assert place.y0 >= box.y1 and place.x0 + place.x1 == pytest.approx(box.x0 + box.x1, abs=1)
+
+
+def test_bars_for_other_groups_are_named():
+    with pytest.raises(ValueError, match="'short' has 2 values, expected 3"):
+        plot_bars("abc", {"short": [1, 2]}, ylabel="")
+
+
+# --------------------------------------------------------------------------------------------- keywords
+
+
+def _bars(axis):
+    return [box for box in axis.containers if hasattr(box, "patches")]
+
+
+def _columns(figure):
+    canvas = np.asarray(figure.axes[0].images[0].get_array())
+    return int((canvas < 1).any(0).sum() / 4)  # of black pictures 4 pixels wide
+
+
+def _line(figure, k):
+    return figure.axes[0].lines[k]
+
+
+def _scales(figure):
+    return figure.axes[0].get_xscale(), figure.axes[0].get_yscale()
+
+
+def _title(figure):
+    return figure.axes[0].get_title()
+
+
+def _texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def _inches_per_image(figure):
+    """Width of the figure for six images, less that for five."""
+    return round(figure.get_figwidth(), 3)
+
+
+def _bar_colours(figure):
+    return [box.patches[0].get_facecolor() for box in _bars(figure.axes[0])]
+
+
+BLACK = np.zeros((12, 50, 50))
+images = partial(show_images, np.zeros((12, 4, 4)))
+rows = partial(show_rows, {"a": np.zeros((12, 4, 4)), "b": np.zeros((12, 4, 4))})
+history = partial(plot_history, HISTORY)
+curves = partial(plot_curves, [1, 2], {"one": [1, 2], "vae": [3, 1]}, xlabel="x", ylabel="y")
+bars = partial(plot_bars, "ab", {"one": [1, 2], "vae": [3, 1]}, ylabel="y")
+latents = partial(plot_latents, np.arange(12.0).reshape(6, 2), [0, 1, 2] * 2)
+grid = partial(plot_decoded_grid, np.zeros((4, 2, 2)), [0, 1], [0, 1])
+manifold = partial(plot_manifold, lambda z: torch.zeros(len(z), 2, 2))
+arrows = partial(plot_arrows, np.eye(2), np.eye(2))
+
+#: draw, keyword, its value, what it changes (read from the figure), before and after.
+KEYWORDS = [
+    (images, "columns", 3, _columns, 10, 3),
+    (images, "titles", list("abcdefghijkl"), _texts, [], list("abcdefghijkl")),
+    (images, "title", "all", _title, "", "all"),
+    (partial(show_images, BLACK), "scale", 1.5, _inches_per_image, 0.1 + 0.9 * 536 / 54, 0.1 + 1.5 * 536 / 54),
+    (rows, "columns", 3, _columns, 10, 3),
+    (rows, "title", "all", _title, "", "all"),
+    (partial(show_rows, {"a": BLACK}), "scale", 1.5, _inches_per_image, 0.2 + 0.9 * 536 / 54, 0.2 + 1.5 * 536 / 54),
+    (history, "terms", ["kl"], lambda f: [a.get_ylabel() for a in f.axes], ["loss", "kl"], ["kl"]),
+    (history, "unit", "nats", lambda f: f.axes[0].get_ylabel(), "loss", "loss (nats)"),
+    (curves, "xlabel", "d", lambda f: f.axes[0].get_xlabel(), "x", "d"),
+    (curves, "ylabel", "error", lambda f: f.axes[0].get_ylabel(), "y", "error"),
+    (curves, "colours", {"one": "red"}, lambda f: _line(f, 0).get_color(), "C0", "red"),
+    (curves, "colours", {"vae": "red"}, lambda f: _line(f, 1).get_color(), COLOURS["vae"], "red"),
+    (curves, "log", "x", _scales, ("linear", "linear"), ("log", "linear")),
+    (curves, "log", "y", _scales, ("linear", "linear"), ("linear", "log")),
+    (curves, "log", "xy", _scales, ("linear", "linear"), ("log", "log")),
+    (curves, "title", "all", _title, "", "all"),
+    (bars, "ylabel", "error", lambda f: f.axes[0].get_ylabel(), "y", "error"),
+    (bars, "xlabel", "digit", lambda f: f.axes[0].get_xlabel(), "", "digit"),
+    (bars, "colours", {"vae": "red"}, lambda f: same_color(_bar_colours(f), ["C0", "red"]), False, True),
+    (bars, "colours", {}, lambda f: same_color(_bar_colours(f), ["C0", COLOURS["vae"]]), True, True),
+    (bars, "form", ".2f", _texts, [], ["1.00", "2.00", "3.00", "1.00"]),
+    (bars, "log", True, _scales, ("linear", "linear"), ("linear", "log")),
+    (bars, "title", "all", _title, "", "all"),
+    (latents, "title", "all", _title, "", "all"),
+    (latents, "classes", ["no", "yes", "perhaps"], _texts, ["0", "1", "2"], ["no", "yes", "perhaps"]),
+    (
+        latents,
+        "limit",
+        4,
+        lambda f: f.axes[0].collections[0].get_offsets()[:, 0].tolist(),
+        [0, 2, 4, 6, 8, 10],
+        [0, 2, 6, 10],
+    ),
+    (grid, "title", "all", _title, "", "all"),
+    (manifold, "count", 5, lambda f: f.axes[0].images[0].get_array().shape, (30, 30), (10, 10)),
+    (manifold, "title", "all", _title, "", "all"),
+    (arrows, "background", np.ones((3, 2)), lambda f: len(f.axes[0].collections), 1, 2),
+    (arrows, "colour", "red", lambda f: same_color(f.axes[0].collections[0].get_facecolor(), ["red"]), False, True),
+    (arrows, "title", "all", _title, "", "all"),
+]
+
+
+@pytest.mark.parametrize(
+    ("draw", "keyword", "value", "read", "before", "after"),
+    KEYWORDS,
+    ids=[
+        f"{draw.func.__name__}-{keyword}={value if np.isscalar(value) else '…'}"
+        for draw, keyword, value, *_ in KEYWORDS
+    ],
+)
+def test_each_keyword_changes_what_it_says(draw, keyword, value, read, before, after):
+    near = pytest.approx if isinstance(before, float) else lambda value, **_: value
+    assert read(draw()) == near(before, abs=1e-3)
+    assert read(draw(**{keyword: value})) == near(after, abs=1e-3)
+
+
+AXIS = [curves, bars, latents, grid, manifold, arrows]
+
+
+@pytest.mark.parametrize("draw", AXIS, ids=lambda draw: draw.func.__name__)
+def test_figures_can_go_into_axes_that_are_there(draw):
+    alone = draw(title="right").axes[0]
+    figure, (left, right) = plt.subplots(1, 2)
+    ticks = left.get_xticks().tolist()
+    assert draw(title="right", axis=right) is figure
+    assert not left.has_data() and left.get_xticks().tolist() == ticks
+    assert [type(artist) for artist in right.get_children()] == [type(artist) for artist in alone.get_children()]
+    for read in ("get_title", "get_xlabel", "get_ylabel", "get_aspect", "get_xscale"):
+        assert getattr(right, read)() == getattr(alone, read)()
+    assert right.dataLim.bounds == alone.dataLim.bounds
+
+
+def test_every_keyword_is_tried():
+    tried = {(draw.func.__name__, keyword) for draw, keyword, *_ in KEYWORDS}
+    tried |= {(draw.func.__name__, "axis") for draw in AXIS}
+    assert keywords.optional(plots) <= tried
+
+
 # --------------------------------------------------------------------------------------------- style
-
-
-def test_chapters_stand_to_the_right_of_what_they_need():
-    chapters = [
-        {"name": "00_start", "title": "Start", "needs": []},
-        {"name": "01_one", "title": "One", "needs": ["00_start"]},
-        {"name": "02_two", "title": "Two", "needs": ["00_start"], "planned": True},
-        {"name": "03_three", "title": "Three", "needs": ["00_start", "02_two"]},
-    ]
-    (axis,) = plot_prerequisites(chapters).axes
-    boxes = {text.get_text(): text for text in axis.texts if text.get_text()}
-    x = {name.split("\n")[1]: text.get_position()[0] for name, text in boxes.items()}
-    assert x["Start"] < x["One"] == x["Two"] < x["Three"]
-    assert len({text.get_position() for text in boxes.values()}) == len(axis.patches) == 4
-    arrows = [text for text in axis.texts if not text.get_text()]
-    assert len(arrows) == 4 and all(arrow.xyann[0] < arrow.xy[0] for arrow in arrows)
-    assert boxes["02\nTwo"].get_color() != boxes["01\nOne"].get_color()
-    with pytest.raises(ValueError, match=r"'03_three' needs \['02_two'\]"):
-        plot_prerequisites([chapters[0], chapters[3]])
 
 
 def test_the_style_is_set_for_every_figure():
     use_style()
     assert plt.rcParams["font.size"] >= 12 and plt.rcParams["image.cmap"] == "gray"
-
-
-def test_ten_classes_have_ten_colours():
-    assert len(set(CLASS_COLOURS)) == 10
 
 
 def test_an_empty_row_and_a_grid_of_one_column_are_refused_by_name():
@@ -257,20 +396,12 @@ def test_an_empty_row_and_a_grid_of_one_column_are_refused_by_name():
 # ------------------------------------------------------------------------------ manifold and arrows
 
 
-def test_quantiles_cut_the_normal_into_equal_shares():
-    z = normal_quantiles(7)
-    shares = torch.distributions.Normal(0.0, 1.0).cdf(z)
-    torch.testing.assert_close(shares, (torch.arange(7) + 0.5) / 7)
-    with pytest.raises(ValueError, match="count = 1"):
-        normal_quantiles(1)
-
-
 def test_each_image_of_the_manifold_stands_at_its_code():
     """The decoder writes its code into the picture; reading the figure back gives the grid of codes."""
     figure = plot_manifold(lambda z: (z[:, :, None] / 4 + 0.5).unsqueeze(1), count=4)  # images of 2 × 1 pixels
     shown = np.asarray(figure.axes[0].images[0].get_array())
     assert shown.shape == (8, 4)
-    z = normal_quantiles(4).numpy()
+    z = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor([1, 3, 5, 7]) / 8).numpy()  # slices of one quarter
     for row in range(4):  # the upper row has the largest z2
         np.testing.assert_allclose((shown[2 * row] - 0.5) * 4, z, atol=1e-5)
         np.testing.assert_allclose((shown[2 * row + 1] - 0.5) * 4, z[3 - row], atol=1e-5)
@@ -282,14 +413,16 @@ def test_each_image_of_the_manifold_stands_at_its_code():
 def test_a_manifold_needs_one_image_per_code():
     with pytest.raises(ValueError, match="3 images for a grid of 4 × 4"):
         plot_manifold(lambda z: torch.zeros(3, 1, 2, 2), count=4)
+    with pytest.raises(ValueError, match="1 × 1; it needs at least two"):
+        plot_manifold(lambda z: torch.zeros(1, 1, 2, 2), count=1)
 
 
-def test_arrows_start_at_their_points_and_are_as_long_as_asked():
+def test_arrows_start_at_their_points_and_are_as_long_as_they_are():
     points, arrows = np.random.rand(5, 2), np.random.rand(5, 2)
-    figure = plot_arrows(torch.tensor(points), arrows, background=np.zeros((3, 2)), scale=2.0)
+    figure = plot_arrows(torch.tensor(points), arrows, background=np.zeros((3, 2)))
     dots, quiver = figure.axes[0].collections
     np.testing.assert_allclose(quiver.get_offsets(), points)
-    np.testing.assert_allclose(np.stack([quiver.U, quiver.V], 1), 2 * arrows)
+    np.testing.assert_allclose(np.stack([quiver.U, quiver.V], 1), arrows)
     assert (quiver.angles, quiver.scale_units, quiver.scale) == ("xy", "xy", 1)
     assert len(dots.get_offsets()) == 3
 

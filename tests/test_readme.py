@@ -44,12 +44,6 @@ def test_picture_is_a_figure_of_the_course():
     assert shown in figures, "the README's picture is no longer what a chapter draws: copy the new figure"
 
 
-def test_modules_of_the_package_are_all_in_the_map():
-    names = {path.stem for path in (ROOT / "course_utils").glob("[!_]*.py")} | {"checks", "tools"}
-    section = README[README.index("## The package") : README.index("## Data sets")]
-    assert names <= set(re.findall(r"`(\w+)`", section))
-
-
 def test_table_shows_only_headline_numbers_that_are_stored(tmp_path):
     number = {"label": "error ratio", "unit": "%", "headline": True, "full": [0, 2]}
     quiet = {"label": "not shown", "full": [0, 2]}

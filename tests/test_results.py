@@ -1,24 +1,17 @@
 import json
+import subprocess
+import sys
 import textwrap
 
 import nbformat
 import numpy as np
 import pytest
 import torch
+from helpers import keywords
 
 from course_utils import results
-from course_utils.results import (
-    FullRun,
-    OutOfBand,
-    bands,
-    from_notebook,
-    full,
-    in_band,
-    keep_scoreboard,
-    keep_series,
-    record,
-    scoreboard,
-)
+from course_utils.results import FullRun, OutOfBand, bands, chapter, full, in_band, mean_std
+from course_utils.tools.notebook import recorded
 
 COURSE = """
     chapters:
@@ -33,13 +26,29 @@ COURSE = """
 """
 
 
+STORED = {
+    "numbers": {"error": 0.05},
+    "series": {"curve": [[1, 2], [3, 4]]},
+    "parameters": {"dataset": "mnist"},
+    "machine": {"processor": "a processor"},
+    "versions": {"torch": "2"},
+    "minutes": 12.3,
+    "later": "additions",
+}
+
+
 @pytest.fixture
-def course(tmp_path, monkeypatch):
+def course(tmp_path):
     """A course of two chapters in place of the real one."""
     path = tmp_path / "course.yml"
     path.write_text(textwrap.dedent(COURSE))
-    monkeypatch.setattr(results, "read_course", lambda _, read=results.read_course: read(path))
     return path
+
+
+@pytest.fixture
+def first(course, tmp_path):
+    """Chapter 01 of that course, of which no full run is stored."""
+    return chapter("01", course=course, folder=tmp_path)
 
 
 @pytest.fixture
@@ -51,118 +60,161 @@ def shown(monkeypatch):
     return outputs
 
 
+def test_the_module_does_without_pytorch():
+    code = "import course_utils.results, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def test_bands_are_found_by_number_or_name_and_profile(course):
-    assert bands("01") == {"error": (0.1, 0.2)}
-    assert bands("01_first", "full") == {"error": (0.05, 0.06), "only_full": (1, 2)}
-    assert bands("02") == {}
+    assert bands("01", course=course) == {"error": (0.1, 0.2)}
+    assert bands("01_first", "full", course) == {"error": (0.05, 0.06), "only_full": (1, 2)}
+    assert bands("02", course=course) == {}
+
+
+@pytest.mark.parametrize("ask", [bands, chapter])
+def test_an_unknown_chapter_or_profile_is_named_with_the_known_ones(ask, course):
     with pytest.raises(ValueError, match="no chapter '03'; it has 01_first, 02_second"):
-        bands("03")
+        ask("03", course=course)
+    with pytest.raises(ValueError, match="profile 'ful' is unknown; chapter 02 has full, quick"):
+        ask("02", "ful", course=course)
+
+
+def test_planned_chapters_stand_beside_those_that_are_written(course, tmp_path):
+    assert [entry["name"] for entry in results.read_course(course)] == ["01_first", "02_second"]
+    assert results.read_planned(course) == []
+    planned = tmp_path / "planned.yml"
+    planned.write_text("chapters: []\nplanned: [{name: 03_third, title: Third, needs: []}]")
+    assert [entry["title"] for entry in results.read_planned(planned)] == ["Third"]
 
 
 def test_the_edges_lie_in_the_band_and_nan_in_none():
     assert in_band(0.1, (0.1, 0.2)) and in_band(0.2, (0.1, 0.2))
-    assert not in_band(0.0999, (0.1, 0.2)) and not in_band(float("nan"), (-np.inf, np.inf))
+    assert not in_band(0.0999, (0.1, 0.2)) and not in_band(0.2001, (0.1, 0.2))
+    assert not in_band(float("nan"), (-np.inf, np.inf))
 
 
-def test_record_shows_numbers_beside_their_bands(course, shown):
-    record("01", error=torch.tensor(0.15), speed=np.float32(2.0), count=3)
+@pytest.mark.parametrize(
+    ("values", "form", "words"),
+    [
+        ([1, 2, 3], ".1f", "2.0 ± 1.0"),
+        (torch.tensor([1.0, 2.0]), ".3f", "1.500 ± 0.707"),
+        (np.array([[0.0, 2.0]]), "+.1f", "+1.0 ± 1.4"),  # a sign is for the mean alone
+        ([12.34], ".1f", "12.3"),
+        (12.34, ".0f", "12"),
+    ],
+)
+def test_several_runs_in_words(values, form, words):
+    assert mean_std(values, form) == words
+    assert mean_std([1, 2, 3]) == mean_std([1, 2, 3], ".1f")
+
+
+# --------------------------------------------------------------------------------------------- recording
+
+
+def test_record_shows_numbers_beside_their_bands(first, shown):
+    first.record(error=torch.tensor(0.15), speed=np.float32(2.0), count=3)
     (output,) = shown
-    assert output[results.NUMBERS_MIME] == {
-        "chapter": "01", "profile": "quick", "numbers": {"error": pytest.approx(0.15), "speed": 2.0, "count": 3.0},
-    }  # fmt: skip
-    header, error, speed, _ = output["text/plain"].splitlines()
-    assert "expected (quick)" in header
-    assert error.split() == ["error", "0.15", "0.1", "…", "0.2", "ok"]
-    assert speed.endswith("no band yet")
+    numbers = {"error": pytest.approx(0.15), "speed": 2.0, "count": 3.0}
+    assert output[results.NUMBERS_MIME] == {"chapter": "01", "profile": "quick", "numbers": numbers}
+    assert output["text/plain"].splitlines() == [
+        "number                                   value   expected (quick)",
+        "error                                     0.15   0.1 … 0.2  ok",
+        "speed                                        2   no band yet",
+        "count                                        3   no band yet",
+    ]
     json.dumps(output)
 
 
-def test_a_number_outside_is_shown_and_in_strict_mode_raises_after_it_was_recorded(course, shown, monkeypatch):
-    record("01", error=0.3)
+def test_each_profile_has_its_own_bands(course, tmp_path, shown):
+    chapter("01", "full", course=course, folder=tmp_path).record(error=0.15, only_full=1)
+    assert shown[0][results.NUMBERS_MIME]["profile"] == "full"
+    header, error, only_full = shown[0]["text/plain"].splitlines()
+    assert header.endswith("expected (full)") and error.endswith("OUTSIDE") and only_full.endswith("1 … 2  ok")
+
+
+def test_a_number_outside_is_shown_and_in_strict_mode_raises_after_it_was_recorded(first, shown, monkeypatch):
+    first.record(error=0.3)
     assert shown[0]["text/plain"].endswith("OUTSIDE")
-    record("01", "full", error=0.3)
     monkeypatch.setenv("COURSE_STRICT", "1")
     with pytest.raises(OutOfBand, match=r"chapter 01: error = 0.3, expected \(0.1, 0.2\)"):
-        record("01", error=0.3)
+        first.record(error=0.3)
     with pytest.raises(OutOfBand, match="nan"):
-        record("01", error=float("nan"))
-    assert len(shown) == 4
-    record("01", error=0.15)
+        first.record(error=float("nan"))
+    assert len(shown) == 3
+    first.record(error=0.15, unknown=7)
 
 
 @pytest.mark.parametrize("value", ["0.15", [0.1, 0.2], None, torch.ones(2), np.ones(3)])
-def test_what_is_not_one_number_is_refused(course, value):
+def test_what_is_not_one_number_is_refused(first, value):
     with pytest.raises(TypeError, match="error = .* is not one number"):
-        record("01", error=value)
+        first.record(error=value)
 
 
-def test_series_keep_six_digits_and_stay_small(shown):
-    keep_series("01", curve=[1 / 3, 2e-9 / 3], table=np.arange(6.0).reshape(2, 3), codes=torch.ones(2), none=[])
-    series = shown[0][results.SERIES_MIME]["series"]
-    assert series == {"curve": [0.333333, 6.66667e-10], "table": [[0, 1, 2], [3, 4, 5]], "codes": [1, 1], "none": []}
-    assert "table (2, 3)" in shown[0]["text/plain"]
+def test_series_keep_six_digits_and_stay_small(first, shown):
+    first.keep(curve=[1 / 3, 2e-9 / 3], table=np.arange(6.0).reshape(2, 3), codes=torch.ones(2), none=[])
+    payload = shown[0][results.SERIES_MIME]
+    series = {"curve": [0.333333, 6.66667e-10], "table": [[0, 1, 2], [3, 4, 5]], "codes": [1, 1], "none": []}
+    assert payload == {"chapter": "01", "series": series}
+    shapes = "curve (2,), table (2, 3), codes (2,), none (0,)"
+    assert shown[0]["text/plain"] == f"kept for the full run: {shapes}"
     with pytest.raises(ValueError, match="series 'big' has 5001 entries"):
-        keep_series("01", big=np.zeros(5001))
-    keep_series("01", fits=np.zeros(5000))
+        first.keep(big=np.zeros(5001))
+    first.keep(fits=np.zeros(5000))
+    assert len(shown) == 2
 
 
-def test_outside_a_notebook_the_text_is_printed(course, capsys):
-    record("01", error=0.15)
+def test_outside_a_notebook_the_text_is_printed(first, capsys):
+    first.record(error=0.15)
     printed = capsys.readouterr().out
     assert "0.1 … 0.2  ok" in printed and "application/" not in printed
 
 
-def _cell(*data):
-    outputs = [nbformat.v4.new_output("display_data", data=d) for d in data]
-    return nbformat.v4.new_code_cell("…", outputs=outputs)
-
-
-def test_numbers_and_series_come_back_from_a_notebook(course, shown, tmp_path):
-    record("01", error=0.15, speed=1.0)
-    keep_series("01", curve=[1.0, 2.0])
-    record("01", speed=2.0)
-    notebook = nbformat.v4.new_notebook(
-        cells=[nbformat.v4.new_markdown_cell("text"), _cell(*shown[:2]), _cell(shown[2])]
-    )
-    nbformat.write(notebook, tmp_path / "nb.ipynb")
-    numbers, series = from_notebook(nbformat.read(tmp_path / "nb.ipynb", as_version=4))
-    assert numbers == {"error": 0.15, "speed": 2.0} and series == {"curve": [1, 2]}
-
-
-def test_payloads_stored_as_text_are_read_too():
-    notebook = nbformat.v4.new_notebook(cells=[_cell({results.NUMBERS_MIME: json.dumps({"numbers": {"a": 1.0}})})])
-    assert from_notebook(notebook) == ({"a": 1.0}, {})
-
-
 def test_a_real_kernel_leaves_the_numbers_in_the_notebook():
     nbclient = pytest.importorskip("nbclient")
-    code = "from course_utils.results import keep_series, record\n"
-    code += "record('01', made_up=0.25)\nkeep_series('01', curve=[1, 2])"
+    code = "from course_utils import results\nchapter = results.chapter('01')\n"
+    code += "chapter.record(made_up=0.25)\nchapter.keep(curve=[1, 2])"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
     nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    assert from_notebook(notebook) == ({"made_up": 0.25}, {"curve": [1, 2]})
+    assert recorded(notebook) == ({"made_up": 0.25}, {"curve": [1, 2]})
+
+
+# --------------------------------------------------------------------------------------------- full runs
 
 
 def test_a_full_run_is_false_until_it_is_stored(tmp_path):
     missing = full("01", tmp_path)
-    assert not missing and missing == FullRun() and "no full run" in str(missing)
+    assert not missing and missing == FullRun() and str(missing) == "no full run of this chapter is stored yet"
 
 
 def test_a_stored_full_run_is_read_back(tmp_path):
-    stored = {
-        "numbers": {"error": 0.05}, "series": {"curve": [[1, 2], [3, 4]]}, "parameters": {"dataset": "mnist"},
-        "machine": {"processor": "a processor"}, "versions": {"torch": "2"}, "minutes": 12.3, "later": "additions",
-    }  # fmt: skip
-    (tmp_path / "01.json").write_text(json.dumps(stored))
-    run = full("01", tmp_path)
-    assert run and run.numbers == {"error": 0.05} and run.minutes == 12.3 and run.parameters == {"dataset": "mnist"}
-    assert isinstance(run.series["curve"], np.ndarray) and run.series["curve"].shape == (2, 2)
-    assert str(run) == "stored full run: mnist, 12 min on a processor"
+    (tmp_path / "01.json").write_text(json.dumps(STORED))
+    for number in ("01", "01_first"):
+        run = full(number, tmp_path)
+        assert run and run.numbers == {"error": 0.05} and run.minutes == 12.3
+        assert (run.parameters, run.machine, run.versions) == tuple(
+            STORED[name] for name in ("parameters", "machine", "versions")
+        )
+        assert isinstance(run.series["curve"], np.ndarray) and run.series["curve"].shape == (2, 2)
+        assert str(run) == "stored full run: mnist, 12 min on a processor"
+    bare = FullRun(numbers={"error": 1.0}, minutes=3)
+    assert str(bare) == "stored full run: embedded data, 3 min on an unnamed machine"
 
 
-def test_an_unknown_profile_is_refused_with_the_known_ones(course):
-    with pytest.raises(ValueError, match="'ful'.*full.*quick"):
-        bands("02", "ful", course)
+def test_this_run_stands_beside_the_stored_one_if_there_is_one(first, course, tmp_path):
+    assert not first.stored and str(first) == "no full run of this chapter is stored yet"
+    (tmp_path / "01.json").write_text(json.dumps(STORED))
+    found = chapter("01", course=course, folder=tmp_path)
+    assert found.stored.numbers == {"error": 0.05} and str(found) == str(full("01", tmp_path))
+    tables = found.beside([[5, 6]], "curve")
+    assert list(tables) == ["this run", "stored full run"]
+    assert tables["this run"].tolist() == [[5, 6]] and tables["stored full run"].tolist() == [[1, 2], [3, 4]]
+    only = first.beside([5], "curve")
+    assert list(only) == ["this run"] and isinstance(only["this run"], np.ndarray)
+    with pytest.raises(KeyError, match="another"):
+        found.beside([5], "another")
+
+
+# --------------------------------------------------------------------------------------------- scoreboard
 
 
 BOARD = """
@@ -191,18 +243,11 @@ def entries(**changes):
     return {"a model": row, "another": row | {"nats": [7.0, 7.0], "distance": [5.5, 5.5]}} | changes
 
 
-def test_a_scoreboard_is_kept_stored_and_read_back(board, shown, tmp_path):
-    keep_scoreboard("07", entries(), board)
+def test_a_scoreboard_is_kept_in_the_announced_order(board, shown, tmp_path):
+    backwards = {name: dict(reversed(row.items())) for name, row in reversed(entries().items())}
+    chapter("07", course=board, folder=tmp_path).keep_scoreboard(backwards)
     series = shown[0][results.SERIES_MIME]["series"]
-    assert series["scoreboard"][0] == [[1, 3], [5, 6], [0, 1]] and np.shape(series["scoreboard"]) == (2, 3, 2)
-    assert not scoreboard("07", tmp_path, board)
-    stored = {name: {} for name in ("numbers", "parameters", "machine", "versions")} | {"minutes": 1, "series": series}
-    (tmp_path / "07.json").write_text(json.dumps(stored))
-    read = scoreboard("07", tmp_path, board)
-    assert (
-        read and read.models == ["a model", "another"] and [m["name"] for m in read.metrics][:2] == ["nats", "distance"]
-    )
-    np.testing.assert_array_equal(read.values, series["scoreboard"])
+    assert series == {"scoreboard": [[[1, 3], [5, 6], [0, 1]], [[7, 7], [5.5, 5.5], [0, 1]]]}
 
 
 def test_ranks_follow_what_is_better_and_share_ties(board):
@@ -214,15 +259,30 @@ def test_ranks_follow_what_is_better_and_share_ties(board):
     assert np.isnan(ranks[:, 2]).all()
 
 
-def test_a_scoreboard_with_holes_is_refused(board):
+def test_a_scoreboard_with_holes_is_refused(board, course, tmp_path):
+    keep = chapter("07", course=board, folder=tmp_path).keep_scoreboard
     row = entries()["a model"]
     with pytest.raises(ValueError, match=r"models .* missing \['another'\], unknown \['new'\]"):
-        keep_scoreboard("07", {"a model": row, "new": row}, board)
+        keep({"a model": row, "new": row})
     with pytest.raises(ValueError, match=r"metrics of 'another' .* missing \['free'\]"):
-        keep_scoreboard("07", entries(another={k: v for k, v in row.items() if k != "free"}), board)
+        keep(entries(another={k: v for k, v in row.items() if k != "free"}))
     with pytest.raises(ValueError, match=r"nats of 'another' is \[1.0, nan\]: not finite"):
-        keep_scoreboard("07", entries(another=row | {"nats": [1.0, np.nan]}), board)
+        keep(entries(another=row | {"nats": [1.0, np.nan]}))
     with pytest.raises(ValueError, match=r"equally many seeds, got \[1, 2\]"):
-        keep_scoreboard("07", entries(another=row | {"nats": 1.0}), board)
+        keep(entries(another=row | {"nats": 1.0}))
     with pytest.raises(ValueError, match="no scoreboard for chapter '01'"):
-        keep_scoreboard("01", entries(), board)
+        chapter("01", course=course, folder=tmp_path).keep_scoreboard(entries())
+
+
+def test_defaults_are_the_real_course():
+    """Each optional keyword of the module: what it is if left out (the tests above give other values)."""
+    defaults = {("bands", "profile"), ("chapter", "profile"), ("mean_std", "form")}  # tried above without them
+    places = {(name, "path") for name in ("read_course", "read_planned")}
+    places |= {("full", "folder"), ("chapter", "folder"), ("chapter", "course"), ("bands", "course")}
+    places |= {("announced_scoreboard", "course")}
+    assert keywords.optional(results) == defaults | places
+    assert results.read_course() == results.read_course(results.COURSE_FILE)
+    assert {entry["name"] for entry in results.read_planned()}.isdisjoint(e["name"] for e in results.read_course())
+    assert bands("02") == bands("02", "quick", results.COURSE_FILE) != bands("02", "full")
+    assert chapter("02").stored and str(chapter("02")) == str(full("02", results.FULL_RESULTS))
+    assert results.announced_scoreboard("07") == results.announced_scoreboard("07", results.COURSE_FILE)

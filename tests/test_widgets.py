@@ -1,9 +1,11 @@
 import io
+from functools import partial
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
 import torch
+from helpers import keywords
 
 from course_utils import widgets
 from course_utils.plots import plot_curves
@@ -122,3 +124,67 @@ def test_an_explorer_names_what_is_wrong():
             latent_explorer(code_as_picture, values=[0, 1], dims=dims)
     with pytest.raises(ValueError, match="3 images for 4 codes"):
         latent_explorer(lambda z: code_as_picture(z)[:3], values=[0, 1])
+
+
+# ------------------------------------------------------------------------------------------- keywords
+
+
+def _words(box):
+    """The words beside the first slider."""
+    return [word.value for word in box.children[0].children[1].children]
+
+
+def _grid(figure):
+    """Rows and columns of the axes of a figure."""
+    return figure.axes[0].get_subplotspec().get_gridspec().get_geometry()
+
+
+def _titles(figure):
+    return [axis.get_title() for axis in figure.axes]
+
+
+def _first_codes(box):
+    """The codes of the two pictures behind the first position of the first slider, in units of the pixels."""
+    return [[round(float(pixel) * 4 - 2, 1) for pixel in picture] for picture in codes_of(box.children[-1].children[0])]
+
+
+choose = partial(slider, draw, [1, 2])
+twin = partial(static_twin, draw, [1, 2])
+explore = partial(latent_explorer, code_as_picture, values=[0.0, 1.0])
+explore3 = partial(explore, base=[0.4, 0.8, 1.2])
+
+#: make, keyword, its value, what it changes (read from what is made), before and after.
+KEYWORDS = [
+    (choose, "name", "σ", lambda box: box.children[0].children[0].description, "", "σ"),
+    (choose, "label", "σ = {}".format, _words, ["1", "2"], ["σ = 1", "σ = 2"]),
+    (
+        choose,
+        "start",
+        1,
+        lambda box: (box.children[0].children[0].value, box.children[1].selected_index),
+        (0, 0),
+        (1, 1),
+    ),
+    (twin, "label", "σ = {}".format, _titles, ["1", "2"], ["σ = 1", "σ = 2"]),
+    (twin, "columns", 1, _grid, (1, 2), (2, 1)),
+    (partial(static_twin, draw, [1] * 4), "columns", 2, _grid, (2, 3), (2, 2)),
+    (twin, "width", 5.0, lambda figure: figure.get_figwidth(), 2 * 3.6, 2 * 5.0),
+    (explore, "values", [-1.0, 2.0], lambda box: _words(box), ["+0.00", "+1.00"], ["-1.00", "+2.00"]),
+    (explore, "base", [0.0, 0.0, 2.0], _first_codes, [[0, 0], [0, 1]], [[0, 0, 2], [0, 1, 2]]),
+    (explore3, "dims", (2, 1), _first_codes, [[0, 0, 1.2], [0, 1, 1.2]], [[0.4, 0, 0], [0.4, 1, 0]]),
+    (explore, "size", 90, lambda box: box.children[-1].children[0].children[0].width, "224", "90"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "keyword", "value", "read", "before", "after"),
+    KEYWORDS,
+    ids=[f"{make.func.__name__}-{keyword}" for make, keyword, *_ in KEYWORDS],
+)
+def test_each_keyword_changes_what_it_says(make, keyword, value, read, before, after):
+    assert read(make()) == before
+    assert read(make(**{keyword: value})) == after
+
+
+def test_every_keyword_is_tried():
+    assert keywords.optional(widgets) <= {(make.func.__name__, keyword) for make, keyword, *_ in KEYWORDS}
