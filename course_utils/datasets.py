@@ -257,7 +257,7 @@ def _cached(key: str, read: Callable[[], Arrays]) -> Arrays:
     """Read once, then from data/cache."""
     path = data_dir() / "cache" / f"{key}.npz"
     try:
-        with open(path, "rb") as cache, np.load(cache, allow_pickle=False) as arrays:
+        with path.open("rb") as cache, np.load(cache, allow_pickle=False) as arrays:
             return arrays["images"], arrays["labels"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # not there, or damaged: read it anew
@@ -274,7 +274,7 @@ def _missing(name: str) -> DataSetMissing:
     fetch = f"download it: `course data fetch {name}`"
     other = f"the drawn crops: load({DRAWN!r})" if name in SVHN else f"the embedded digits: load({EMBEDDED!r})"
     if name not in (*TORCHVISION, *SVHN):
-        fetch = "check the path" + ("" if Path(name).is_absolute() else f", which is read from {os.getcwd()}")
+        fetch = "check the path" + ("" if Path(name).is_absolute() else f", which is read from {Path.cwd()}")
     return DataSetMissing(
         f"the data set {name!r} is not on this machine. Three ways out: (1) {fetch}; "
         f'(2) point to files you have: `course data import FOLDER`, or load("path/to/file.npz") or load("folder"); '

@@ -91,9 +91,10 @@ def two_nn_dimension(points: Tensor, *, discard: float = 0.1) -> float:
     """Intrinsic dimension of points (N, D) from the ratio μ = r₂/r₁ of the distances to the two nearest neighbours.
 
     For points spread evenly enough on that scale F(μ) = 1 − μ^(−d), so d is the slope of −log(1 − F) over log μ
-    through the origin; the fit leaves out the largest ratios, a share ``discard`` in [0, 1). Exact duplicates are
-    removed first; fewer than ten different points are a ``ValueError``. Too small when the true dimension is large
-    and N is not. Facco, d'Errico, Rodriguez & Laio 2017, Scientific Reports 7:12140.
+    through the origin; the fit leaves out the largest ratios, a share ``discard`` in [0, 1), so that at 0 the last,
+    where F = 1, counts with 1 − F = 10⁻¹². Exact duplicates are removed first; fewer than ten different points are a
+    ``ValueError``. Too small when the true dimension is large and N is not. Facco, d'Errico, Rodriguez & Laio 2017,
+    Scientific Reports 7:12140.
     """
     if not 0 <= discard < 1:
         raise ValueError(f"discard = {discard} is not a share in [0, 1)")

@@ -16,7 +16,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return ``images`` and ``labels`` of an .npz file; what is wrong with them is named in a ``ValueError``."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
     except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is not an .npz file of plain arrays, or is damaged: {error}") from error
@@ -32,7 +32,7 @@ def _what_is_wrong(images: np.ndarray, labels: np.ndarray) -> str:
     if images.dtype != np.uint8:
         scaled = "; of shares between 0 and 1 make (255 * images).round().astype('uint8')" * (images.dtype.kind == "f")
         return f"images {images.dtype}; give uint8 in 0 … 255{scaled}"
-    if not images.size or images.ndim != 3 and not (images.ndim == 4 and {images.shape[1], images.shape[3]} & {1, 3}):
+    if not images.size or images.ndim not in (3, 4) or (images.ndim == 4 and not {1, 3} & {*images.shape[1::2]}):
         forms = "(N, H, W), (N, H, W, C) or (N, C, H, W), none of them 0, C = 1 or 3"
         return f"images of shape {images.shape}; give {forms}"
     if labels.ndim != 1 or labels.dtype.kind not in "iu":

@@ -202,12 +202,12 @@ def _two_sets(
     for points, name, count in zip((first, second), names, least, strict=True):
         if len(points) < count:
             raise ValueError(f"{name} has {len(points)} points; at least {count} are needed")
-        points = points.flatten(1) if points.ndim > 1 else points[:, None]
-        points = points if points.is_floating_point() else points.float()
-        if not bool(torch.isfinite(points).all()):
-            bad = int((~torch.isfinite(points)).any(1).nonzero()[0])
+        flat = points.flatten(1) if points.ndim > 1 else points[:, None]
+        flat = flat if flat.is_floating_point() else flat.float()
+        if not bool(torch.isfinite(flat).all()):
+            bad = int((~torch.isfinite(flat)).any(1).nonzero()[0])
             raise ValueError(f"{name} holds a value that is not finite, first in row {bad}")
-        rows.append(points.detach())
+        rows.append(flat.detach())
     if rows[0].shape[1] != rows[1].shape[1]:
         sizes = f"{rows[0].shape[1]} and {rows[1].shape[1]}"
         raise ValueError(f"{names[0]} and {names[1]} have points of different dimension: {sizes}")

@@ -1,15 +1,14 @@
 """What the tests share: small data, a data folder of their own, one thread, the CPU."""
 
 import gzip
-import hashlib
 import shutil
 
 import matplotlib
 import numpy as np
 import pytest
-import scipy.io
 import torch
 import torchvision.datasets
+from helpers.svhn import write_svhn
 
 from course_utils.datasets import Split, Splits, stratified
 from course_utils.runtime import ROOT
@@ -33,14 +32,6 @@ def _away_from_home(monkeypatch, data_folder):
     monkeypatch.setenv("COURSE_DATA", str(data_folder))
     monkeypatch.setenv("COURSE_DEVICE", "cpu")
     monkeypatch.delenv("COURSE_STRICT", raising=False)
-
-
-def write_svhn(path, images: np.ndarray, labels: np.ndarray) -> str:
-    """Write crops (N, 32, 32, 3) as SVHN's authors do, 10 for the digit 0; return the checksum."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stored = np.where(labels == 0, 10, labels)[:, None].astype(np.uint8)
-    scipy.io.savemat(path, {"X": images.transpose(1, 2, 3, 0), "y": stored}, do_compression=True)
-    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture
@@ -98,7 +89,7 @@ def real_mnist_folder(tmp_path_factory):
     raw.mkdir(parents=True)
     for archive in SHARED_MNIST.glob("*.gz"):
         shutil.copyfile(archive, raw / archive.name)
-        with gzip.open(archive) as packed, open(raw / archive.stem, "wb") as unpacked:
+        with gzip.open(archive) as packed, (raw / archive.stem).open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
     return folder
 

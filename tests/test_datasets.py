@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets
-from conftest import write_svhn
+from helpers.svhn import write_svhn
 from PIL import Image
 
-from course_utils import datasets, street_digits
+from course_utils import datasets, pictures, street_digits
 from course_utils.datasets import DataSetMissing, Split, load, stratified
 
 
@@ -48,7 +48,7 @@ def test_the_second_load_comes_from_the_cache(empty_data, monkeypatch):
     second = load("mnist-5k")
     assert len(reads) == 1
     assert torch.equal(first.test.labels, second.test.labels)
-    assert os.listdir(empty_data / "cache") == ["mnist-5k.npz"]
+    assert [path.name for path in (empty_data / "cache").iterdir()] == ["mnist-5k.npz"]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,10 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch, c
     assert "not cached" in capsys.readouterr().out
 
 
+def test_the_seed_of_a_load_is_0_if_none_is_given():
+    assert torch.equal(load("mnist-5k").train.images, load("mnist-5k", seed=0).train.images)
+
+
 # ------------------------------------------------------------------------------------- split by class
 
 
@@ -84,18 +88,15 @@ def test_shares_are_disjoint_and_of_every_class():
     labels = torch.tensor([0] * 100 + [1] * 40 + [5] * 10)[torch.randperm(150)]
     parts = stratified(labels, (0.5, 0.3, 0.2), seed=3)
     assert torch.equal(torch.cat(parts).sort().values, torch.arange(150))
-    assert [torch.bincount(labels[p]).tolist() for p in parts] == [
-        [50, 20, 0, 0, 0, 5], [30, 12, 0, 0, 0, 3], [20, 8, 0, 0, 0, 2],
-    ]  # fmt: skip
+    counts = [torch.bincount(labels[p]).tolist() for p in parts]
+    assert counts == [[50, 20, 0, 0, 0, 5], [30, 12, 0, 0, 0, 3], [20, 8, 0, 0, 0, 2]]
     assert [len(p) for p in stratified(labels, (0.1, 0.1), seed=3)] == [15, 15]
 
 
 def test_shares_are_disjoint_for_every_size_of_classes():
     rng = np.random.default_rng(0)
-    for sizes in (
-        [29, 3, 13],
-        *(rng.integers(1, 30, rng.integers(2, 12)) for _ in range(200)),
-    ):  # the first once failed
+    others = (rng.integers(1, 30, rng.integers(2, 12)) for _ in range(200))
+    for sizes in ([29, 3, 13], *others):  # the first once failed
         labels = torch.tensor(np.repeat(np.arange(len(sizes)), sizes))
         parts = stratified(labels, (0.8, 0.1, 0.1), seed=0)
         assert torch.equal(torch.cat(parts).sort().values, torch.arange(len(labels)))
@@ -103,6 +104,15 @@ def test_shares_are_disjoint_for_every_size_of_classes():
         for part, share in zip(parts, (0.8, 0.1, 0.1), strict=True):
             counts = torch.bincount(labels[part], minlength=len(sizes)).numpy()
             assert (abs(counts - share * np.asarray(sizes)) < 2).all()
+
+
+def test_the_seed_decides_which_examples_are_drawn_not_how_many():
+    labels = torch.arange(60) % 3
+    first, again, other = (stratified(labels, (0.5, 0.5), seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other) and len(first) == len(other)
+    twin = torch.Generator().manual_seed(1)
+    drawn = [torch.arange(label, 60, 3)[torch.randperm(20, generator=twin)[:10]] for label in range(3)]
+    assert torch.equal(first, torch.cat(drawn).sort().values)
 
 
 @pytest.mark.parametrize("shares", [(0.9, 0.2), (1.1, -0.1)])
@@ -151,7 +161,7 @@ def test_npz_of_every_layout(tmp_path, shape):
         (np.zeros((0, 2, 2), np.uint8), np.arange(0), r"\(0, 2, 2\).*none of them 0"),
         (np.zeros((4, 2, 2)), np.arange(4), r"float64; give uint8.*\(255 \* images\)"),
         (np.zeros((4, 2, 2), np.int64), np.arange(4), r"int64; give uint8 in 0 … 255$"),
-        (np.zeros((4, 2, 2), np.uint8), np.array([0, 1, -1, -2]), r"label -2 \(picture 3\); number the classes 0, 1"),
+        (np.zeros((4, 2, 2), np.uint8), np.array([0, 1, -1, -2]), r"label -1 \(picture 2\); number the classes 0, 1"),
         (np.zeros((4, 2, 2), np.uint8), np.array([0, 2**40, 1, 1]), r"label 1099511627776 \(picture 1\)"),
         (np.zeros((4, 2, 2), np.uint8), np.array([0, 2**64 - 1, 1, 1], np.uint64), r"label 18446744073709551615 "),
     ],
@@ -167,14 +177,14 @@ def test_npz_with_other_names_damaged_or_with_objects_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"mine.npz holds \['x'\]; it needs"):
         load(path)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="mine.npz is not an .npz file of plain arrays, or is damaged"):
+    with pytest.raises(ValueError, match=r"mine\.npz is not an .npz file of plain arrays, or is damaged"):
         load(path)
-    with open(path, "wb") as file:
+    with path.open("wb") as file:
         np.save(file, np.zeros(3))  # an .npy under the wrong name
-    with pytest.raises(ValueError, match="mine.npz is not"):
+    with pytest.raises(ValueError, match=r"mine\.npz is not"):
         load(path)
     np.savez(path, images=np.array([{"code": 1}], dtype=object), labels=np.arange(1))
-    with pytest.raises(ValueError, match="mine.npz is not"):
+    with pytest.raises(ValueError, match=r"mine\.npz is not"):
         load(path)
 
 
@@ -276,10 +286,10 @@ def test_the_middle_is_what_a_crop_keeps(empty_data, tmp_path):
 def test_a_folder_is_cached_until_a_picture_changes(empty_data, tmp_path, monkeypatch):
     folder = _folder(tmp_path / "pets")
     first = load(folder)
-    read = datasets._read_pictures
-    monkeypatch.setattr(datasets, "_read_pictures", lambda *a: pytest.fail("read again"))
+    read = pictures.read
+    monkeypatch.setattr(pictures, "read", lambda *a: pytest.fail("read again"))
     assert torch.equal(load(folder).train.images, first.train.images)
-    monkeypatch.setattr(datasets, "_read_pictures", read)
+    monkeypatch.setattr(pictures, "read", read)
     Image.fromarray(np.full((5, 6), 255, np.uint8)).save(folder / "cat" / "0.png")
     os.utime(folder / "cat" / "0.png", ns=(1, 1))
     assert int(_pixels(load(folder)).max()) == 255
@@ -382,7 +392,7 @@ def test_the_folder_of_the_data_can_be_chosen(monkeypatch, tmp_path):
 
 @pytest.fixture
 def few_drawn(empty_data, monkeypatch):
-    monkeypatch.setattr(datasets, "DRAWN_COUNT", 200)
+    monkeypatch.setitem(datasets.IMAGES, "street-digits", 200)
     return empty_data
 
 

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
@@ -10,6 +11,7 @@ from course_utils.densities import (
     gaussian_log_prob,
     importance_weighted_bound,
     reparameterize,
+    vae_log_weights,
 )
 
 
@@ -131,6 +133,13 @@ def test_the_bound_is_the_float64_sum_over_all_draws_whatever_the_chunk(chunk):
     assert sum(asked) == 20 and max(asked) <= chunk
 
 
+@pytest.mark.parametrize(("options", "expected"), [({}, [50, 50, 20]), ({"chunk": 70}, [70, 50])])
+def test_draws_are_asked_for_a_chunk_at_a_time(options, expected):
+    draw, asked = _replay(torch.zeros(120, 2))
+    importance_weighted_bound(draw, k=120, **options)
+    assert asked == expected
+
+
 def _linear_gaussian(x):
     """p(z) = N(0, 1), p(x|z) = N(z, 1): p(x) = N(0, 2); q is the posterior N(x/2, 1/2), widened and shifted."""
     q = Normal(x / 2 + 0.3, 1.0)
@@ -177,7 +186,9 @@ def test_the_bound_names_what_is_wrong_with_its_arguments():
     with pytest.raises(ValueError, match=r"draw\(4\) returned shape \(2, 4\)"):
         importance_weighted_bound(lambda n: torch.zeros(2, n), k=4)
     with pytest.raises(ValueError, match=r"draw\(3\) returned shape \(3,\)"):
-        importance_weighted_bound(lambda n: torch.zeros(n), k=3)
+        importance_weighted_bound(lambda n: torch.zeros(n), k=3)  # noqa: PLW0108
+    with pytest.raises(ValueError, match=r"returned shape \(\)"):
+        importance_weighted_bound(lambda n: torch.zeros(()), k=3)
     widths = iter([2, 3])
     with pytest.raises(ValueError, match=r"returned shape \(1, 3\)"):
         importance_weighted_bound(lambda n: torch.zeros(n, next(widths)), k=2, chunk=1)
@@ -186,3 +197,56 @@ def test_the_bound_names_what_is_wrong_with_its_arguments():
 def test_the_bound_builds_no_graph():
     weight = torch.zeros(1, 2, requires_grad=True)
     assert not importance_weighted_bound(lambda n: weight.expand(n, 2) * 1, k=3).requires_grad
+
+
+# ------------------------------------------------------------------------------ log-weights of a VAE
+
+
+class _VAE(torch.nn.Module):
+    """Pictures (B, 1, 3, 2) of zeros and ones, two latent variables."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6, 4))
+        self.decoder = torch.nn.Sequential(torch.nn.Linear(2, 6), torch.nn.Unflatten(1, (1, 3, 2)))
+
+
+def test_log_weights_are_those_of_the_definition_draw_by_draw():
+    """Introduced in chapter 05; here with torch.distributions, one draw and one picture at a time."""
+    vae, x = _VAE(), torch.rand(4, 1, 3, 2).round()
+    with torch.no_grad():
+        torch.manual_seed(3)
+        found = vae_log_weights(vae, x, 5)
+        mu, logvar = vae.encoder(x).chunk(2, dim=-1)
+        torch.manual_seed(3)
+        epsilon = torch.randn(20, 2).view(5, 4, 2)
+        slow = torch.empty(5, 4)
+        for i, b in np.ndindex(5, 4):
+            q = Normal(mu[b], (0.5 * logvar[b]).exp())
+            z = q.loc + q.scale * epsilon[i, b]
+            log_joint = Normal(0.0, 1.0).log_prob(z).sum() + Bernoulli(logits=vae.decoder(z[None])).log_prob(x[b]).sum()
+            slow[i, b] = log_joint - q.log_prob(z).sum()
+    torch.testing.assert_close(found, slow)
+
+
+def test_the_mean_log_weight_is_the_elbo_and_the_bound_lies_above_it():
+    vae, x = _VAE(), torch.rand(3, 1, 3, 2).round()
+    with torch.no_grad():
+        log_weights = vae_log_weights(vae, x, 20_000)
+        mu, logvar = vae.encoder(x).chunk(2, dim=-1)
+        logits = vae.decoder(reparameterize(mu.repeat(20_000, 1), logvar.repeat(20_000, 1)))
+        reconstruction = bernoulli_log_prob(x.repeat(20_000, 1, 1, 1), logits).view(-1, 3).mean(0)
+    torch.testing.assert_close(log_weights.mean(0), reconstruction - gaussian_kl(mu, logvar), atol=0.03, rtol=0)
+    bound = importance_weighted_bound(lambda n: vae_log_weights(vae, x, n), k=500)
+    assert (bound > log_weights.mean(0)).all()
+
+
+def test_pictures_may_have_any_shape():
+    vae, x = _VAE(), torch.rand(4, 1, 3, 2).round()
+    flat = _VAE()
+    flat.load_state_dict(vae.state_dict())
+    flat.decoder[1] = torch.nn.Flatten()
+    torch.manual_seed(0)
+    first = vae_log_weights(vae, x, 3)
+    torch.manual_seed(0)
+    torch.testing.assert_close(vae_log_weights(flat, x.flatten(1), 3), first)

@@ -19,8 +19,8 @@ ALLOWED = {
     "kept": {"fingerprint"},  # by which it finds again what it kept
     # progress: the line that fit shows, and sweeps in notebooks share; kept: finished trainings of a lecture
     "fit": {"batches", "progress", "kept", "fingerprint"},
-    "metrics": {"kept"},  # the slow ones keep their results for a lecture
-    "datasets": {"synthetic", "street_digits"},  # street_digits: load("street-digits") draws its pictures
+    "datasets": {"street_digits", "pictures"},  # load("street-digits") draws; load(path) reads pictures of one's own
+    "judge": {"datasets", "fit"},  # a classifier is trained, on a Split
     "street_digits": {"progress"},  # drawing 20,000 takes some fifteen seconds, which must be seen
     "widgets": {"plots"},
     "checks": {"checks"},  # checks.chapter_NN use the core in checks/__init__

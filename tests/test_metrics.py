@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import skimage.metrics
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from course_utils.metrics import (
     draw_per_class,
@@ -83,17 +84,23 @@ def _slow_two_nn(points: np.ndarray, discard: float) -> float:
         distances = np.sort([np.linalg.norm(point - other) for j, other in enumerate(points) if j != k])
         ratios.append(distances[1] / distances[0])
     x = np.log(np.sort(ratios))
-    y = -np.log(1 - np.arange(1, len(x) + 1) / len(x) + 1e-300)
+    y = -np.log(np.maximum(1 - np.arange(1, len(x) + 1) / len(x), 1e-12))  # of the last F is 1
     keep = int(len(x) * (1 - discard))
     return float(x[:keep] @ y[:keep] / (x[:keep] @ x[:keep]))
 
 
-@pytest.mark.parametrize("discard", [0.1, 0.3])
-def test_two_nn_is_its_slow_twin(rng, discard):
+@pytest.mark.parametrize(("options", "discard"), [({}, 0.1), ({"discard": 0.3}, 0.3), ({"discard": 0}, 0)])
+def test_two_nn_is_its_slow_twin(rng, options, discard):
     points = rng.normal(size=(150, 3)).astype(np.float32)
-    assert two_nn_dimension(torch.tensor(points), discard=discard) == pytest.approx(
-        _slow_two_nn(points, discard), rel=1e-4
-    )
+    expected = _slow_two_nn(points, discard)
+    assert two_nn_dimension(torch.tensor(points), **options) == pytest.approx(expected, rel=1e-5)
+
+
+def test_ten_different_points_are_enough_for_two_nn(rng):
+    points = _tensor(rng.normal(size=(10, 2)))
+    assert two_nn_dimension(points) > 0
+    with pytest.raises(ValueError, match="only 9 different points"):
+        two_nn_dimension(points[:9])
 
 
 @pytest.mark.parametrize(("dimension", "low", "high"), [(2, 1.85, 2.15), (10, 8.5, 10.5)])
@@ -112,8 +119,9 @@ def test_two_nn_ignores_duplicates_and_order(rng):
 
 
 def test_two_nn_refuses_what_it_cannot_judge():
-    with pytest.raises(ValueError, match="discard = 1"):
-        two_nn_dimension(torch.randn(20, 2), discard=1)
+    for discard in (1, -0.1):
+        with pytest.raises(ValueError, match=f"discard = {discard}"):
+            two_nn_dimension(torch.randn(20, 2), discard=discard)
     with pytest.raises(ValueError, match="only 1 different points"):
         two_nn_dimension(torch.ones(50, 2))
 
@@ -125,6 +133,13 @@ def test_a_draw_has_as_many_of_every_class():
     assert len(index.unique()) == 15
     assert torch.equal(index, draw_per_class(labels, 5, seed=1))
     assert not torch.equal(index, draw_per_class(labels, 5, seed=2))
+
+
+def test_a_draw_is_the_same_with_every_version():
+    """Results of chapters hang on it: each class in turn is shuffled by one generator."""
+    labels, generator = torch.arange(30) % 2, torch.Generator().manual_seed(4)
+    shuffled = [torch.arange(label, 30, 2)[torch.randperm(15, generator=generator)] for label in (0, 1)]
+    assert torch.equal(draw_per_class(labels, 3, seed=4), torch.cat([members[:3] for members in shuffled]))
 
 
 @pytest.mark.parametrize(("per_class", "message"), [(6, "class 1 has 5 examples, 6"), (0, "per_class = 0")])
@@ -149,9 +164,8 @@ def test_a_probe_does_not_see_scale_shift_or_rotation_of_the_codes(rng):
     (train, y), (test, y_test) = _clouds(rng, 1.5), _clouds(rng, 1.5, n=90)
     rotation = _tensor(np.linalg.qr(rng.normal(size=(3, 3)))[0])
     plain = probe_accuracy(train, y, test, y_test, per_class=10, seeds=range(4))
-    moved = probe_accuracy(
-        100 * train @ rotation + 5, y, 100 * test @ rotation + 5, y_test, per_class=10, seeds=range(4)
-    )
+    moved = [100 * codes @ rotation + 5 for codes in (train, test)]
+    moved = probe_accuracy(moved[0], y, moved[1], y_test, per_class=10, seeds=range(4))
     np.testing.assert_allclose(moved, plain, atol=0.012)  # one of the 90 may lie on the boundary
     assert plain.shape == (4,) and 0.4 < plain.mean() < 1
 
@@ -162,9 +176,45 @@ def test_all_labels_are_at_least_as_good_as_few(rng):
     assert probe_accuracy(*train, *test, per_class=None)[0] > few
 
 
+def _slow_probe(train, y, test, y_test, index, C):
+    """The probe in NumPy: codes centred and divided by one number, then scikit-learn."""
+    train, test = train.double().numpy(), test.double().numpy()
+    mean = train.mean(0)
+    scale = math.sqrt(((train - mean) ** 2).sum(1).mean())
+    probe = LogisticRegression(C=C, max_iter=2000).fit((train[index] - mean) / scale, y.numpy()[index])
+    return probe.score((test - mean) / scale, y_test.numpy())
+
+
+@pytest.mark.parametrize(
+    ("options", "C", "draws"),
+    [
+        ({"per_class": 20}, 1.0, [(20, 0)]),
+        ({"per_class": 20, "C": 10.0}, 10.0, [(20, 0)]),
+        ({"per_class": 20, "C": 1e-3}, 1e-3, [(20, 0)]),
+        ({"per_class": 4}, 1.0, [(4, 0)]),
+        ({"per_class": 4, "seeds": (0, 3, 8)}, 1.0, [(4, 0), (4, 3), (4, 8)]),
+        ({"per_class": None}, 1.0, [None]),
+    ],
+)
+def test_every_option_of_a_probe_does_what_it_says_and_has_the_default_of_the_chapters(rng, options, C, draws):
+    """The codes are long in one direction that says nothing, so that the strength of the regularisation shows."""
+    stretch = torch.tensor([1.0, 1.0, 30.0])
+    (train, y), (test, y_test) = (_clouds(rng, 1.5, n=900) for _ in range(2))
+    train, test = train * stretch + 7, test * stretch + 7
+    parts = [slice(None) if draw is None else draw_per_class(y, *draw).numpy() for draw in draws]
+    expected = [_slow_probe(train, y, test, y_test, part, C) for part in parts]
+    values = probe_accuracy(train, y, test, y_test, **options)
+    np.testing.assert_allclose(values, expected, atol=1.5 / 900)  # a point on the boundary may fall to either side
+    others = [_slow_probe(train, y, test, y_test, parts[0], other) for other in (C / 10, 10 * C)]
+    assert all(abs(other - values[0]) > 4 / 900 for other in others)  # C is seen by this data
+
+
 def test_codes_and_labels_of_different_length_are_refused():
+    codes, labels = torch.zeros(4, 2), torch.zeros(4)
     with pytest.raises(ValueError, match="4 training codes with 3 labels"):
-        probe_accuracy(torch.zeros(4, 2), torch.zeros(3), torch.zeros(4, 2), torch.zeros(4), per_class=None)
+        probe_accuracy(codes, labels[:3], codes, labels, per_class=None)
+    with pytest.raises(ValueError, match="4 test codes with 3"):
+        probe_accuracy(codes, labels, codes, labels[:3], per_class=None)
 
 
 def test_a_baseline_of_another_shape_and_codes_all_alike_are_refused():
@@ -208,6 +258,19 @@ def test_psnr_loses_ten_decibels_for_ten_times_the_squared_error(rng):
     loss = psnr(x, x + 0.01 * step) - psnr(x, x + 0.01 * 10**0.5 * step)
     torch.testing.assert_close(loss, torch.full((3,), 10.0), rtol=1e-3, atol=0)
     torch.testing.assert_close(psnr(255 * x, 255 * (x + step), data_range=255), psnr(x, x + step), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("metric", [psnr, ssim])
+def test_the_range_of_the_pixels_is_1_if_none_is_given(rng, metric):
+    x, x_hat = (_tensor(rng.random((2, 1, 12, 12))) for _ in range(2))
+    torch.testing.assert_close(metric(x, x_hat), metric(x, x_hat, data_range=1))
+    torch.testing.assert_close(metric(x, x_hat), metric(9 * x, 9 * x_hat, data_range=9), rtol=1e-4, atol=1e-5)
+    assert (metric(x, x_hat, data_range=2) > metric(x, x_hat)).all()
+
+
+def test_eleven_pixels_are_enough_for_ssim(rng):
+    x = _tensor(rng.random((1, 1, 11, 12)))
+    assert ssim(x, x).dtype == torch.float32 and ssim(x, x.transpose(2, 3).transpose(2, 3)).tolist() == [1]
 
 
 def test_identical_images_have_no_noise_and_full_similarity(rng):

@@ -1,5 +1,7 @@
 """The pictures depend on seed and index alone, show what their factors say, and resemble real crops."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -18,18 +20,17 @@ def test_shapes_types_and_ranges(drawn):
     images, labels, factors = drawn
     assert images.shape == (N, 3, 32, 32) and images.dtype == np.uint8
     assert labels.shape == (N,) and labels.dtype == np.int64
-    assert {name: values.shape for name, values in factors.items() if values.shape != (N,)} == {
-        "neighbours": (N, 4), "background": (N, 3), "foreground": (N, 3), "wall": (N, 3), "shift": (N, 2),
-        "shadow": (N, 2),
-    }  # fmt: skip
+    wide = {"neighbours": 4, "background": 3, "foreground": 3, "wall": 3, "shift": 2, "shadow": 2}
+    shapes = {name: values.shape for name, values in factors.items()}
+    assert shapes == {name: (N, wide[name]) if name in wide else (N,) for name in factors}
     for name in ("background", "foreground", "wall"):
         assert factors[name].min() >= 0 and factors[name].max() <= 1
     assert set(factors["font"]) == set(range(len(FONTS))) and set(factors["weight"]) == {0, 1, 2}
 
 
-def test_every_factor_is_in_the_table_and_the_other_way_round(drawn):
-    table = {line.split("``")[1] for line in street_digits.__doc__.splitlines() if line.strip().startswith("``")}
-    assert table == set(drawn[2])
+def test_every_factor_is_in_the_docstring_and_the_other_way_round(drawn):
+    words = set(re.findall("``([a-z]+)``", street_digits.__doc__.partition("The factors are")[2]))
+    assert words - {"size"} == set(drawn[2])
 
 
 def test_picture_i_depends_on_seed_and_i_alone(drawn):
@@ -39,6 +40,10 @@ def test_picture_i_depends_on_seed_and_i_alone(drawn):
     other, other_labels, _ = street_digits(25, seed=1)
     assert not np.array_equal(labels, other_labels)
     assert (images != other).any(axis=(1, 2, 3)).all()
+
+
+def test_the_seed_is_0_and_the_size_32_if_none_is_given(drawn):
+    assert np.array_equal(street_digits(5, seed=0, size=32)[0], drawn[0][:5])
 
 
 def test_no_two_pictures_are_alike(drawn):
@@ -76,7 +81,7 @@ def test_colour_and_contrast_can_be_read_from_the_pictures(drawn):
 
 def _causes(**changes) -> dict:
     """A clean black eight on white, without neighbours; changed as asked."""
-    plain = {name: 0.0 for name in ("tilt", "slant", "plate", "blur", "shade", "noise")}
+    plain = dict.fromkeys(("tilt", "slant", "plate", "blur", "shade", "noise"), 0.0)
     plain |= {"digit": 8, "font": 0, "weight": 1, "width": 1.0, "height": 0.6, "spacing": 0.1, "resolution": 32}
     plain |= {"neighbours": np.full(4, -1), "shift": np.zeros(2), "shadow": np.zeros(2)}
     plain |= {"background": np.ones(3), "wall": np.ones(3) / 2, "foreground": np.zeros(3)}
@@ -128,7 +133,7 @@ def test_each_difficulty_does_what_its_name_says():
 
 @pytest.mark.parametrize("size", [8, 31, 64])
 def test_other_sizes_show_the_same_scene(size):
-    images, labels, factors = street_digits(20, size=size)
+    images, labels, _ = street_digits(20, size=size)
     assert images.shape == (20, 3, size, size)
     assert np.array_equal(labels, street_digits(20)[1])
     big, usual = _ink(size=64, tilt=5.0), _ink(tilt=5.0)

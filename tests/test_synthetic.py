@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
@@ -110,3 +111,49 @@ def test_noise_blurs_the_roll_by_what_was_asked():
     clean, _ = swiss_roll(5000, seed=2)
     blurred, _ = swiss_roll(5000, noise=0.5, seed=2)
     assert float((blurred - clean).std()) == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("plain", "written_out", "other"),
+    [
+        (ring, lambda: ring(400, radius=1.0), lambda: ring(radius=2.0)),
+        (spiral, lambda: spiral(400, turns=1.5, radius=1.0), lambda: spiral(turns=2.0)),
+        (lambda: swiss_roll(9)[0], lambda: swiss_roll(9, noise=0.0, seed=0)[0], lambda: swiss_roll(9, seed=1)[0]),
+        (
+            lambda: mixture_of_two().sample(9),
+            lambda: mixture_of_two().sample(9, seed=0),
+            lambda: mixture_of_two().sample(9, seed=1),
+        ),
+    ],
+    ids=["ring", "spiral", "swiss_roll", "Mixture.sample"],
+)
+def test_the_defaults_are_those_that_chapters_rely_on(plain, written_out, other):
+    assert torch.equal(plain(), written_out()) and not torch.equal(plain(), other())
+
+
+@pytest.mark.parametrize("turns", [1.5, 3.0])
+def test_a_spiral_turns_as_often_as_asked_from_15_per_cent_of_its_radius_on(turns):
+    points = spiral(2000, turns=turns, radius=2.0)
+    angle = torch.atan2(points[:, 1], points[:, 0]).numpy()
+    steps = (np.diff(angle) + math.pi) % (2 * math.pi) - math.pi
+    assert steps.sum() == pytest.approx(2 * math.pi * turns * 0.85, rel=1e-3)
+    assert float(points[0].norm()) == pytest.approx(0.3, abs=2e-3)
+
+
+def test_the_mixture_of_two_is_the_one_of_the_text():
+    first, second = (
+        weight * Independent(Normal(torch.tensor([place, 0.0]), scale), 1).log_prob(torch.tensor([[0.3, -0.7]])).exp()
+        for weight, place, scale in ((0.6, -1.0, 0.5), (0.4, 1.0, 1.1))
+    )
+    density = mixture_of_two().log_prob(torch.tensor([[0.3, -0.7]])).exp()
+    assert float(density) == pytest.approx(float(first + second), rel=1e-5)
+
+
+def test_the_roll_lies_between_one_and_a_half_and_four_and_a_half_half_turns():
+    points, sheet = swiss_roll(20_000)
+    angle = points[:, [0, 2]].norm(dim=1)
+    assert float(angle.min()) == pytest.approx(1.5 * math.pi, abs=0.01)
+    assert float(angle.max()) == pytest.approx(4.5 * math.pi, abs=0.01)
+    assert float(sheet[:, 1].min()) == pytest.approx(0, abs=0.01) and float(sheet[:, 1].max()) == pytest.approx(
+        21, abs=0.01
+    )

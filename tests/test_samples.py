@@ -6,10 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import linalg, stats
+from scipy import linalg, spatial, stats
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from course_utils import datasets
-from course_utils.metrics import (
+from course_utils.samples import (
     classifier_two_sample,
     frechet_distance,
     mmd,
@@ -96,14 +98,41 @@ def test_the_chosen_bandwidth_is_the_best_of_those_tried():
     slow = [float(direct_parzen(samples, valid, sigma).mean()) for sigma in tried]
     np.testing.assert_allclose(means, slow, atol=1e-3)
     assert best == tried[int(np.argmax(slow))]
-    assert select_bandwidth(samples, valid)[1].shape == (25,)
     assert select_bandwidth(samples, valid, [0.4])[0] == 0.4
+
+
+def test_the_bandwidths_tried_by_default_are_25_from_a_twentieth_to_1():
+    samples, valid = normal(300, 2, 0), normal(200, 2, 1)
+    tried = [0.05 * 20 ** (j / 24) for j in range(25)]
+    slow = [float(direct_parzen(samples, valid, sigma).mean()) for sigma in tried]
+    best, means = select_bandwidth(samples, valid)
+    np.testing.assert_allclose(means, slow, atol=1e-3)
+    assert best == pytest.approx(tried[int(np.argmax(slow))])
+
+
+@pytest.mark.parametrize(("options", "largest"), [({}, 500), ({"chunk": 7}, 7)])
+def test_no_more_test_points_than_a_chunk_are_held_at_once(monkeypatch, options, largest):
+    sizes, product = [], torch.addmm
+    monkeypatch.setattr(torch, "addmm", lambda *a, **k: (sizes.append(len(a[1])), product(*a, **k))[1])
+    parzen_log_likelihood(normal(5, 2, 0), normal(600, 2, 1), 0.5, **options)
+    select_bandwidth(normal(5, 2, 0), normal(600, 2, 1), [0.5], **options)
+    assert max(sizes) == largest and sum(sizes) == 1200
+
+
+def test_a_chunk_or_a_list_of_bandwidths_that_is_empty_is_refused():
+    x = normal(5, 2, 0)
+    with pytest.raises(ValueError, match="1 bandwidths, chunk = 0"):
+        parzen_log_likelihood(x, x, 0.5, chunk=0)
+    with pytest.raises(ValueError, match="0 bandwidths"):
+        select_bandwidth(x, x, [])
 
 
 def test_a_bandwidth_at_the_edge_is_refused():
     samples = normal(50, 3, 0)
-    with pytest.raises(ValueError, match="at the edge, 0.001: try values beyond it"):
+    with pytest.raises(ValueError, match=r"at the edge, 0\.001: try values beyond it"):
         select_bandwidth(samples, samples, [0.001, 0.1, 1.0])  # each point finds itself: ever narrower is better
+    with pytest.raises(ValueError, match=r"at the edge, 0.2: .* from 0.1 to 0.2"):
+        select_bandwidth(samples, normal(50, 3, 1), [0.1, 0.2])
     with pytest.raises(ValueError, match=r"must ascend, got \[1.0, 0.5\]"):
         select_bandwidth(samples, samples, [1.0, 0.5])
 
@@ -134,6 +163,23 @@ def test_mmd_is_the_double_loop(shift):
     x, y = normal(12, 3, 0), normal(9, 3, 1, shift)
     assert mmd(x, y, widths=[0.5, 2.0]) == pytest.approx(double_loop(x, y, [0.5, 2.0]), abs=1e-9)
     assert mmd(x, y, widths=[0.5, 2.0]) == pytest.approx(mmd(y, x, widths=[0.5, 2.0]), abs=1e-12)
+
+
+def test_the_widths_by_default_are_half_once_and_twice_the_median_distance():
+    x, y = normal(4, 3, 0), normal(2, 3, 1, 0.7)  # 15 pairs: there is one in the middle
+    median = float(np.median(spatial.distance.pdist(torch.cat([x, y]).double().numpy())))
+    expected = double_loop(x, y, [median / 2, median, 2 * median])
+    assert mmd(x, y) == pytest.approx(expected, abs=1e-12)
+    assert mmd_test(x, y, permutations=1)[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_test_draws_500_permutations_of_seed_0_if_nothing_is_given():
+    x, y = normal(20, 2, 0), normal(20, 2, 1, 0.4)
+    plain = mmd_test(x, y)
+    assert plain == mmd_test(x, y, permutations=500, seed=0)
+    assert plain[1] != mmd_test(x, y, permutations=499)[1] and plain[1] != mmd_test(x, y, seed=1)[1]
+    assert mmd_test(x, y + 9)[1] == pytest.approx(1 / 501)
+    assert mmd_test(x, y, widths=[0.1])[0] == mmd(x, y, widths=[0.1]) != plain[0]
 
 
 def test_mmd_by_default_does_not_depend_on_the_unit():
@@ -222,6 +268,22 @@ def test_precision_and_recall_are_those_of_the_double_loop():
         assert precision_recall(generated, real, k=k) == pytest.approx(expected[::-1])
 
 
+def test_the_third_neighbour_gives_the_radius_if_nothing_is_given():
+    real, generated = normal(40, 2, 0), normal(40, 2, 1, 0.8)
+    expected = slow_precision(real, generated, 3), slow_precision(generated, real, 3)
+    assert precision_recall(real, generated) == pytest.approx(expected)
+    for k in (2, 4):
+        assert precision_recall(real, generated, k=k) != pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("options", "largest"), [({}, 1000), ({"chunk": 64}, 64)])
+def test_precision_and_recall_hold_no_more_points_than_a_chunk_at_once(monkeypatch, options, largest):
+    sizes, distances = [], torch.cdist
+    monkeypatch.setattr(torch, "cdist", lambda a, b: (sizes.append(len(a)), distances(a, b))[1])
+    precision_recall(normal(1100, 2, 0), normal(1100, 2, 1), **options)
+    assert max(sizes) == largest
+
+
 def test_precision_falls_with_foreign_points_and_recall_with_missing_ones():
     real = torch.cat([normal(200, 2, 0), normal(200, 2, 1, 50.0)])
     one_mode = normal(400, 2, 2)
@@ -236,6 +298,24 @@ def test_a_classifier_guesses_on_equal_sets_and_knows_on_different_ones():
     assert np.mean(np.array(p_values) < 0.05) < 0.15
     accuracy, p = classifier_two_sample(normal(200, 3, 0), normal(200, 3, 1, 2.0))
     assert accuracy > 0.9 and p < 1e-10
+
+
+@pytest.mark.parametrize(("options", "seed"), [({}, 0), ({"seed": 5}, 5)])
+def test_the_classifier_by_default_is_logistic_regression_on_standardised_halves(options, seed):
+    scale = torch.tensor([1e-3, 1.0, 1e3])
+    x, y = normal(50, 3, 0) * scale, normal(50, 3, 1, 0.5) * scale
+    generator, train, test = torch.Generator().manual_seed(seed), [], []
+    for points in (x, y):
+        order = torch.randperm(50, generator=generator)
+        train.append(points[order[:25]].double().numpy())
+        test.append(points[order[25:]].double().numpy())
+    sides = np.repeat([0, 1], 25)
+    standard = StandardScaler().fit(np.concatenate(train))
+    model = LogisticRegression().fit(standard.transform(np.concatenate(train)), sides)
+    right = int((model.predict(standard.transform(np.concatenate(test))) == sides).sum())
+    accuracy, p = classifier_two_sample(x, y, **options)
+    assert accuracy == right / 50
+    assert p == pytest.approx(stats.binomtest(right, 50, 0.5, alternative="greater").pvalue)
 
 
 def test_the_classifier_is_judged_on_points_it_has_not_seen():
@@ -258,15 +338,18 @@ def test_the_classifier_is_judged_on_points_it_has_not_seen():
 # --------------------------------------------------------------------------------------------- bad input
 
 
-def precision_recall_k1(x, y):
-    return precision_recall(x, y, k=1)
+EVERY = {
+    "mmd": mmd,
+    "mmd_test": mmd_test,
+    "frechet_distance": frechet_distance,
+    "precision_recall": lambda x, y: precision_recall(x, y, k=1),
+    "classifier_two_sample": classifier_two_sample,
+    "parzen_log_likelihood": lambda x, y: parzen_log_likelihood(x, y, 0.2),
+    "select_bandwidth": lambda x, y: select_bandwidth(x, y, [0.2]),
+}
 
 
-EVERY = [mmd, mmd_test, frechet_distance, precision_recall_k1, classifier_two_sample,
-         lambda x, y: parzen_log_likelihood(x, y, 0.2), lambda x, y: select_bandwidth(x, y, [0.2])]  # fmt: skip
-
-
-@pytest.mark.parametrize("metric", EVERY)
+@pytest.mark.parametrize("metric", EVERY.values(), ids=EVERY)
 def test_every_metric_refuses_what_it_cannot_compare(metric):
     good = normal(6, 3, 0)
     with pytest.raises(ValueError, match="different dimension: 3 and 4"):
@@ -286,6 +369,10 @@ def test_every_metric_refuses_what_it_cannot_compare(metric):
 def test_sets_of_other_sizes_and_types():
     with pytest.raises(ValueError, match="6 points against 5"):
         classifier_two_sample(normal(6, 2, 0), normal(5, 2, 1))
+    with pytest.raises(ValueError, match="real has 3 points; at least 4"):
+        precision_recall(normal(3, 2, 0), normal(6, 2, 0))
+    with pytest.raises(ValueError, match="y has 3 points; at least 4"):
+        classifier_two_sample(normal(4, 2, 0), normal(3, 2, 1))
     with pytest.raises(ValueError, match="k = 0"):
         precision_recall(normal(6, 2, 0), normal(6, 2, 0), k=0)
     bytes_, floats = torch.randint(0, 255, (9, 1, 4, 4), dtype=torch.uint8), torch.rand(8, 1, 4, 4)
