@@ -93,6 +93,7 @@ def browser(built):
 def open_page(browser, address):
     """Open a page of the site; afterwards no request may have gone elsewhere, failed, or left an error."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(180_000)  # on a machine that is busy with something else, too
     complaints = []
 
     def refuse(route):
@@ -163,7 +164,7 @@ def test_a_slider_moved_by_the_keyboard_changes_the_picture(open_page):
     handle.focus()
     for position in (2, 3):
         page.keyboard.press("ArrowRight")
-        page.get_by_text(f"slope {position}", exact=True).wait_for(timeout=5000)
+        page.get_by_text(f"slope {position}", exact=True).wait_for()
         seen.add(shown_frame(page, 0))
     assert len(seen) == 3
 
@@ -176,7 +177,7 @@ def test_both_sliders_of_an_explorer_change_the_picture(open_page):
     for which in (1, 2):
         handles.nth(which).focus()
         page.keyboard.press("ArrowLeft")
-        page.get_by_text("-2.00").locator("visible=true").nth(which - 1).wait_for(timeout=5000)
+        page.get_by_text("-2.00").locator("visible=true").nth(which - 1).wait_for()
         seen.append(shown_frame(page, 1))
     assert len(set(seen)) == 3
 
