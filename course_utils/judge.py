@@ -1,4 +1,4 @@
-"""A classifier of digits that judges what a model draws: of what share of the pictures is it sure?"""
+"""A small classifier of digits, to judge what a model draws: of what share of the pictures is it sure."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
+from course_utils import batches
 from course_utils.batches import Batches, as_float
 
 
@@ -43,6 +44,34 @@ def test_the_order_depends_on_seed_and_epoch_alone(numbers):
     assert torch.equal(_seen(after_others, 7), _seen(Batches(numbers, 4, seed=1), 7))
     assert not torch.equal(_seen(after_others, 7), _seen(after_others, 8))
     assert not torch.equal(_seen(after_others, 7), _seen(Batches(numbers, 5, seed=2), 7))
+
+
+def test_repetitions_with_neighbouring_seeds_share_no_order(numbers):
+    """With seed + epoch, epoch 1 of seed 0 would be epoch 0 of seed 1, and a spread over seeds would be too small."""
+    orders = {tuple(Batches(numbers, seed=seed).order(epoch).tolist()) for seed in range(6) for epoch in range(20)}
+    assert len(orders) == 6 * 20
+
+
+def test_the_defaults(numbers):
+    some = Batches(torch.zeros(300, 1))
+    assert [len(x) for x in some] == [128, 128, 44] and some.resident
+    assert torch.equal(_seen(Batches(numbers)), _seen(Batches(numbers, seed=0, shuffle=True), 0))
+    assert Batches(numbers, device="cpu").device.type == "cpu"
+
+
+def test_the_device_wins_over_the_environment(numbers, monkeypatch):
+    monkeypatch.setenv("COURSE_DEVICE", "nonsense")
+    assert next(iter(Batches(numbers, device="cpu"))).device.type == "cpu"
+    with pytest.raises(ValueError, match="nonsense"):
+        Batches(numbers)
+
+
+def test_what_would_fill_a_cuda_device_is_not_resident(monkeypatch):
+    """Resident data and one epoch in its order may fill at most half of the free memory."""
+    images = torch.zeros(100, 1, dtype=torch.uint8)
+    for free, fits in ((400, True), (399, False)):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**9))
+        assert batches._fits(images, torch.device("cuda")) is fits
 
 
 @pytest.mark.parametrize("resident", [True, False])

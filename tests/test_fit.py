@@ -1,10 +1,8 @@
 import copy
 import gc
 import math
-import os
-import shutil
+import random
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from course_utils.batches import Batches, as_float
 from course_utils.densities import bernoulli_log_prob, gaussian_kl, reparameterize
 from course_utils import checkpoint as files
 from course_utils.fit import TrainingDiverged, evaluate, fit, trained
+from course_utils.runtime import set_seed
 
 # 60 training images in batches of 16: three full batches and one of 12.
 BATCH, STEPS = 16, 4
@@ -243,15 +242,6 @@ def test_channels_last_trains_alike_with_pictures_and_weights_in_that_layout():
     assert second[-1]["valid_loss"] == pytest.approx(first[-1]["valid_loss"], rel=1e-4)
 
 
-def test_a_checkpoint_without_the_setting_channels_last_was_made_without_it(digits, tmp_path):
-    run(make_vae(), negative_elbo, digits.train, epochs=1, checkpoint=tmp_path)
-    state = load_checkpoint(tmp_path / "last.pt", make_vae())
-    del state["settings"]["channels_last"]
-    torch.save(state, tmp_path / "last.pt")
-    history = run(make_vae(), negative_elbo, digits.train, epochs=2, checkpoint=tmp_path, resume=True)
-    assert len(history) == 2
-
-
 def test_terms_are_fetched_once_per_epoch(digits, monkeypatch):
     """No batch waits for the device: nothing turns a tensor into a number while the objective runs."""
     fetched = []
@@ -320,7 +310,93 @@ def test_a_player_may_lie_deeper(digits):
     assert "inner_generator_loss" in run(model, objective, digits.train, epochs=1)[0]
 
 
+# ------------------------------------------------------------------- every keyword does what it says
+
+CHANGES = {
+    "epochs": 2, "batch_size": 10, "lr": 0.02, "cosine": True, "seed": 6, "bf16": True,
+    "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1e-2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_option_of_the_training_changes_it(digits, name):
+    plain, changed = make_vae(), make_vae()
+    run(plain, negative_elbo, digits.train, epochs=1)
+    run(changed, negative_elbo, digits.train, **{"epochs": 1} | {name: CHANGES[name]})
+    same = [torch.equal(a, b) for a, b in zip(plain.parameters(), changed.parameters(), strict=True)]
+    assert not any(same)
+
+
+def test_the_defaults_are_those_of_the_signature(digits):
+    """Ten epochs of batches of 128, Adam at 1e-3, seed 0, no validation, on the device that COURSE_DEVICE names."""
+    written, left_out = make_vae(), make_vae()
+    torch.manual_seed(7)
+    first = fit(written, negative_elbo, digits.train, None, epochs=10, batch_size=128, lr=1e-3, seed=0, progress=False)
+    torch.manual_seed(7)
+    second = fit(left_out, negative_elbo, digits.train, progress=False)
+    assert terms(first) == terms(second) and len(second) == 10
+    assert_same(written, left_out)
+
+
+def test_the_device_wins_over_the_environment(digits, monkeypatch):
+    monkeypatch.setenv("COURSE_DEVICE", "nonsense")
+    assert len(run(make_vae(), negative_elbo, digits.train, epochs=1, device="cpu")) == 1
+    evaluate(make_vae(), negative_elbo, digits.test, device="cpu")
+    with pytest.raises(ValueError, match="nonsense"):
+        run(make_vae(), negative_elbo, digits.train, epochs=1)
+
+
+def test_trained_seeds_weights_order_and_noise(digits):
+    def build(width=64):
+        model = nn.ModuleDict({"encoder": nn.Sequential(nn.Flatten(), nn.Linear(64, 6))})
+        return model.update({"decoder": nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)))}) or model
+
+    options = {"epochs": 1, "batch_size": BATCH}
+    set_seed(3)
+    by_hand = build()
+    set_seed(3)
+    fit(by_hand, negative_elbo, digits.train, seed=3, progress=False, **options)
+    model = trained(build, negative_elbo, digits.train, seed=3, **options)
+    assert_same(model, by_hand)
+    other = trained(build, negative_elbo, digits.train, **options)
+    assert_same(other, trained(build, negative_elbo, digits.train, seed=0, **options))
+    assert not torch.equal(other["decoder"][0].weight, model["decoder"][0].weight)
+
+
+def test_trained_gives_networks_of_every_size_the_same_noise(digits):
+    draws = []
+
+    def objective(model, x):
+        draws.append(torch.randn(3))
+        return {"loss": model(x.flatten(1)).square().mean()}
+
+    for width in (1, 50):
+        trained(lambda width=width: nn.Linear(64, width), objective, digits.train, epochs=1, batch_size=60)
+    assert torch.equal(*draws)
+
+
+def test_trained_is_silent_unless_asked(digits, capsys):
+    trained(make_vae, negative_elbo, digits.train, epochs=1)
+    assert capsys.readouterr().out == ""
+    trained(make_vae, negative_elbo, digits.train, epochs=1, progress="net")
+    assert capsys.readouterr().out.startswith("net: epoch 1/1")
+
+
 # ------------------------------------------------------------------------------------------- evaluate
+
+
+def test_evaluate_computes_in_batches_of_this_size_and_under_bf16(digits):
+    seen = []
+
+    def objective(vae, x):
+        seen.append((len(x), vae["encoder"](x).dtype))
+        return {"loss": vae["encoder"](x).float().mean()}
+
+    vae = make_vae()
+    exact = evaluate(vae, objective, digits.train, batch_size=50)["loss"]
+    assert seen == [(50, torch.float32), (10, torch.float32)]
+    rough = evaluate(vae, objective, digits.train, bf16=True)["loss"]
+    assert seen[2:] == [(60, torch.bfloat16)] and rough != exact == pytest.approx(rough, abs=0.02)
 
 
 def test_validating_does_not_change_training(digits):
@@ -489,10 +565,35 @@ def test_best_is_the_epoch_of_least_validation_loss(digits, tmp_path):
     run(make_vae(), objective, digits.train, valid=digits.valid, epochs=4, checkpoint=tmp_path,
         on_epoch_end=lambda model, history: kept.append(weights(model)))  # fmt: skip
     best = make_vae(seed=1)
-    assert len(load_checkpoint(tmp_path / "best.pt", best)["history"]) == 2
+    assert len(files.read(tmp_path / "best.pt", best)["history"]) == 2
     assert_same(best, kept[1])
-    assert len(load_checkpoint(tmp_path / "last.pt", best)["history"]) == 4
+    assert len(files.read(tmp_path / "last.pt", best)["history"]) == 4
     assert_same(best, kept[3])
+
+
+def test_without_validation_best_is_the_epoch_of_least_training_loss(digits, tmp_path):
+    losses = iter([3.0] * STEPS + [1.0] * STEPS + [2.0] * STEPS)
+
+    def objective(vae, x):
+        loss = negative_elbo(vae, x)["loss"]
+        return {"loss": loss - loss.detach() + next(losses)}
+
+    run(make_vae(), objective, digits.train, epochs=3, checkpoint=tmp_path)
+    assert [row["loss"] for row in files.read(tmp_path / "best.pt")["history"]] == [3.0, 1.0]
+    assert len(files.read(tmp_path / "last.pt")["history"]) == 3
+
+
+def test_resuming_restores_numpys_and_pythons_generators_too(digits, tmp_path):
+    def objective(vae, x):
+        return {"loss": negative_elbo(vae, x)["loss"] * (np.random.rand() + random.random())}
+
+    set_seed(3)
+    expected = fit(make_vae(), objective, digits.train, epochs=2, progress=False)
+    set_seed(3)
+    fit(make_vae(), objective, digits.train, epochs=1, progress=False, checkpoint=tmp_path)
+    set_seed(4)
+    options = {"epochs": 2, "progress": False, "checkpoint": tmp_path, "resume": True}
+    assert terms(fit(make_vae(), objective, digits.train, **options))[1] == terms(expected)[1]
 
 
 def test_another_run_in_the_folder_is_not_overwritten(digits, tmp_path):
@@ -538,7 +639,7 @@ def test_other_data_players_or_networks_are_refused(digits, tmp_path):
 def test_resume_needs_a_run_to_go_on_with(digits, tmp_path):
     with pytest.raises(ValueError, match="resume=True needs checkpoint"):
         run(make_vae(), negative_elbo, digits.train, resume=True)
-    save_checkpoint(tmp_path / "last.pt", make_vae())
+    files.write(tmp_path / "last.pt", {"model": make_vae().state_dict()})
     with pytest.raises(ValueError, match="no run of fit"):
         run(make_vae(), negative_elbo, digits.train, checkpoint=tmp_path, resume=True)
 
@@ -549,67 +650,8 @@ def test_what_the_hook_writes_into_the_history_can_be_read_back(digits, tmp_path
 
     options = {"epochs": 1, "checkpoint": tmp_path, "on_epoch_end": note}
     run(make_vae(), negative_elbo, digits.train, **options)
-    (row,) = load_checkpoint(tmp_path / "last.pt")["history"]
-    assert row["score"] == 0.5 and row["spectrum"].tolist() == [1, 2]
-
-
-def test_a_checkpoint_keeps_weights_and_extras(tmp_path):
-    model, other = make_vae(), make_vae(seed=1)
-    save_checkpoint(tmp_path / "deep" / "model.pt", model, latent_dim=3, notes=["a", {"b": torch.ones(2)}])
-    state = load_checkpoint(tmp_path / "deep" / "model.pt", other)
-    assert_same(model, other)
-    assert state["latent_dim"] == 3 and torch.equal(state["notes"][1]["b"], torch.ones(2))
-
-
-@pytest.mark.parametrize("error", [OSError("no space left"), KeyboardInterrupt()])
-def test_an_interrupted_save_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch, error):
-    path, old = tmp_path / "model.pt", make_vae()
-    save_checkpoint(path, old)
-
-    def half(state, file):
-        file.write(b"half of it")
-        raise error
-
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(type(error)):
-        save_checkpoint(path, make_vae(seed=1))
-    assert os.listdir(tmp_path) == ["model.pt"]
-    model = make_vae(seed=2)
-    load_checkpoint(path, model)
-    assert_same(model, old)
-
-
-def test_checkpoints_that_cannot_be_read_are_named(tmp_path):
-    path = tmp_path / "model.pt"
-    with pytest.raises(FileNotFoundError, match="model.pt"):
-        load_checkpoint(path)
-    save_checkpoint(path, make_vae())
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="model.pt is not a checkpoint of this course, or is damaged"):
-        load_checkpoint(path)
-    torch.save({"something": 1}, path)
-    with pytest.raises(ValueError, match="model.pt is not a checkpoint"):
-        load_checkpoint(path)
-    save_checkpoint(path, make_vae())
-    with pytest.raises(ValueError, match="are not those of this model"):
-        load_checkpoint(path, make_gan())
-
-
-class _Code:
-    """Unpickled without care, it makes a folder."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def test_a_checkpoint_is_data_and_never_runs_code(tmp_path):
-    torch.save({"model": _Code(tmp_path / "harm")}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        load_checkpoint(tmp_path / "model.pt")
-    assert not Path(tmp_path / "harm").exists()
+    (row,) = files.read(tmp_path / "last.pt")["history"]
+    assert row["score"] == 0.5 and row["spectrum"].dtype == np.float64 and row["spectrum"].tolist() == [1, 2]
 
 
 # -------------------------------------------------------------------------------------- bad arguments
@@ -659,6 +701,25 @@ def test_a_long_run_says_how_far_it_is(digits, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * STEPS + 1
     assert lines[STEPS].startswith("epoch 2/2 · loss ") and lines[STEPS].endswith(" s left")
+
+
+def test_the_rest_is_estimated_from_the_share_of_this_epoch(digits, capsys, monkeypatch):
+    """A clock that gives every batch one second: of 3 epochs of 4 batches, 12 − n seconds are left after n of them."""
+
+    class Clock:
+        now = 0.0
+        perf_counter = monotonic = staticmethod(lambda: Clock.now)
+
+    def objective(model, x):
+        Clock.now += 1
+        return negative_elbo(model, x)
+
+    monkeypatch.setattr(fit_module, "time", Clock)
+    monkeypatch.setattr(fit_module.Line, "due", lambda line: True)
+    run(make_vae(), objective, digits.train, epochs=3, progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" · ")[-1] for line in lines[:-1]] == [f"{12 - n} s left" for n in range(1, 13)]
+    assert "15 images/s" in lines[-1] and " 16 images/s" in lines[0]
 
 
 # ---------------------------------------------------------------------------------------- accelerator
@@ -711,17 +772,6 @@ def test_memory_on_the_device_stays_flat_over_epochs(digits):
     assert max(used[2:]) == used[1]
 
 
-@needs_cuda
-@pytest.mark.parametrize("bf16", [False, True])
-def test_compiling_on_cuda_trains_alike_and_keeps_every_term(digits, bf16):
-    plain, compiled = make_vae(), make_vae()
-    options = {"epochs": 3, "device": "cuda", "bf16": bf16}
-    first = run(plain, without_noise, digits.train, **options)
-    second = run(compiled, without_noise, digits.train, compile=True, **options)
-    rows = [[row["loss"] for row in history] for history in (first, second)]
-    np.testing.assert_allclose(*rows, rtol=3e-2 if bf16 else 1e-3)
-
-
 def test_memory_stays_flat_over_epochs(digits):
     def live_tensors(model, history):
         gc.collect()
@@ -730,55 +780,3 @@ def test_memory_stays_flat_over_epochs(digits):
     counts = []
     run(make_vae(), negative_elbo, digits.train, valid=digits.valid, epochs=5, on_epoch_end=live_tensors)
     assert len(set(counts[1:])) == 1
-
-
-# -------------------------------------------------------------------------------------------- compile
-
-
-def test_only_full_batches_of_training_are_translated(digits, monkeypatch):
-    """One shape means one translation: the short last batch and validation run as they are."""
-    sizes, asked = [], []
-
-    def passthrough(objective, **options):
-        asked.append(options)
-
-        def translated(model, x):
-            sizes.append((len(x), model.training))
-            return objective(model, x)
-
-        return translated
-
-    monkeypatch.setattr(torch, "compile", passthrough)
-    plain, compiled = make_vae(), make_vae()
-    first = run(plain, negative_elbo, digits.train, valid=digits.valid, epochs=2, device="cpu")
-    second = run(compiled, negative_elbo, digits.train, valid=digits.valid, epochs=2, device="cpu", compile=True)
-    assert sizes == [(BATCH, True)] * 3 * 2 and asked == [{"mode": "default", "dynamic": False}]
-    assert terms(first) == terms(second)
-    assert_same(plain, compiled)
-
-
-@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="no C++ compiler on this machine")
-def test_a_compiled_run_trains_alike(digits):
-    plain, compiled = make_vae(), make_vae()
-    first = run(plain, without_noise, digits.train, epochs=2, device="cpu")
-    second = run(compiled, without_noise, digits.train, epochs=2, device="cpu", compile=True)
-    np.testing.assert_allclose([r["loss"] for r in first], [r["loss"] for r in second], rtol=1e-4)
-
-
-def test_without_a_compiler_the_error_says_what_to_install(digits, monkeypatch):
-    monkeypatch.delenv("CXX", raising=False)
-    monkeypatch.setattr(fit_module.shutil, "which", lambda name: None)
-    with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler, and none was found: install g\+\+"):
-        run(make_vae(), negative_elbo, digits.train, device="cpu", compile=True)
-
-
-def test_what_cannot_be_translated_is_said_in_words(digits, monkeypatch):
-    from torch._dynamo.exc import TorchDynamoException
-
-    def refuse(model, x):
-        raise TorchDynamoException("a very\nlong story")
-
-    monkeypatch.setattr(torch, "compile", lambda objective, **options: refuse)
-    monkeypatch.setattr(fit_module.shutil, "which", lambda name: "/bin/g++")
-    with pytest.raises(RuntimeError, match="cannot translate this objective; leave compile out. It said: a very long"):
-        run(make_vae(), negative_elbo, digits.train, device="cpu", compile=True)

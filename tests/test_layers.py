@@ -56,6 +56,12 @@ def test_only_allowed_arrows(module):
         assert imports_of(path) <= allowed, f"{path.name} imports {imports_of(path) - allowed}"
 
 
+@pytest.mark.parametrize("module", sorted(ALLOWED))
+def test_every_allowed_arrow_is_used(module):
+    used = set().union(*map(imports_of, modules().get(module, [])))
+    assert ALLOWED[module] <= used, f"{module} imports no {ALLOWED[module] - used}: take the arrow away"
+
+
 def test_the_check_sees_a_forbidden_arrow(tmp_path):
     bad = tmp_path / "plots.py"
     bad.write_text("from course_utils import fit\nfrom course_utils.tools import cli\nimport course_utils.metrics\n")

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from course_utils import progress
-from course_utils.progress import Line, track
+from course_utils.progress import Line, in_words, seconds_left, track
 
 
 class Clock:
@@ -107,6 +107,22 @@ def test_track_yields_everything_and_says_how_long_the_rest_takes(clock, capsys)
         "autoencoders: 3 of 4, 12 s left",
         "autoencoders: 4 of 4 in 48 s",
     ]
+
+
+@pytest.mark.parametrize(("elapsed", "done", "total", "left"), [(10, 1, 3, 20), (3, 0.25, 2, 21), (8, 4, 4, 0)])
+def test_the_rest_takes_as_long_as_what_is_done(elapsed, done, total, left):
+    assert seconds_left(elapsed, done, total) == pytest.approx(left)
+
+
+def test_a_line_knows_how_long_it_has_been_there(clock):
+    line = Line()
+    clock.now += 7
+    assert line.seconds() == 7
+
+
+def test_a_row_of_the_history_in_words():
+    row = {"epoch": 2, "loss": 1.23456, "valid_kl": 3, "note": "text", "seconds": 5.0, "images_per_second": 60.0}
+    assert in_words(row, 7) == "epoch 2/7 · loss 1.235 · valid_kl 3"
 
 
 def test_this_is_no_notebook():
