@@ -14,10 +14,8 @@ PACKAGE = ROOT / "course_utils"
 # Arrows that are allowed beside "anything may import runtime, which imports nothing of the course":
 ALLOWED = {
     "batches": set(),
-    "kept": {"fingerprint"},  # by which it finds again what it kept
-    # progress: the line that fit shows, and sweeps in notebooks share; kept: finished trainings of a lecture
-    "fit": {"batches", "progress", "kept", "fingerprint"},
-    "metrics": {"kept"},  # the slow ones keep their results for a lecture
+    # progress: the line that fit shows, and sweeps in notebooks share; checkpoint: the state of a run in a file
+    "fit": {"batches", "progress", "checkpoint"},
     "datasets": {"synthetic", "street_digits"},  # street_digits: load("street-digits") draws its pictures
     "street_digits": {"progress"},  # drawing 20,000 takes some fifteen seconds, which must be seen
     "widgets": {"plots"},
