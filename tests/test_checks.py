@@ -27,7 +27,6 @@ def stub(): ...
 
 def documented():
     """Return two."""
-    ...
 
 
 def passed():
@@ -44,7 +43,6 @@ def returns_dots():
 
 def with_arguments(x, *, y=1):
     """Return two."""
-    ...
 
 
 STUBS = [None, ..., stub, documented, passed, only_a_docstring, returns_dots, with_arguments, lambda: ...]

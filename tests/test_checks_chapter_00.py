@@ -1,5 +1,7 @@
 """The exercise checks of chapter 00 pass a right answer and name what is wrong with the others."""
 
+import itertools
+
 import torch
 from helpers.answers import Answers
 
@@ -75,5 +77,5 @@ class TestAnswers(Answers):
 
 def test_the_count_is_that_of_the_chapter():
     sizes = [784, 128, 16, 128, 784]
-    layers = [torch.nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     assert sum(p.numel() for layer in layers for p in layer.parameters()) == COUNT

@@ -123,7 +123,7 @@ WRONG = [
     ("exercise_1", lambda x, x_hat: (x - x_hat).abs().flatten(1).sum(1).mean(), "absolute"),
     ("exercise_1", lambda x, x_hat: squares(x, x_hat).flatten(1).sum(1).sqrt().mean(), "root"),
     ("exercise_1", lambda x, x_hat: squares(x, x_hat).mean() * 3, "on a random batch"),
-    ("exercise_1", lambda x, x_hat: squares(x, x_hat), "shape"),
+    ("exercise_1", squares, "shape"),
     ("exercise_1", lambda x, x_hat: squares(x, x_hat).flatten(1).sum(1).mean().item(), "graph"),
     ("exercise_1", lambda x, x_hat: squares(x, x_hat.detach()).flatten(1).sum(1).mean(), "graph"),
     ("exercise_1", lambda x, x_hat: squares(x, x_hat).flatten(1).sum(1).mean() / 2, "½"),

@@ -169,7 +169,7 @@ KEYWORDS = [
     (twin, "columns", 1, _grid, (1, 2), (2, 1)),
     (partial(static_twin, draw, [1] * 4), "columns", 2, _grid, (2, 3), (2, 2)),
     (twin, "width", 5.0, lambda figure: figure.get_figwidth(), 2 * 3.6, 2 * 5.0),
-    (explore, "values", [-1.0, 2.0], lambda box: _words(box), ["+0.00", "+1.00"], ["-1.00", "+2.00"]),
+    (explore, "values", [-1.0, 2.0], _words, ["+0.00", "+1.00"], ["-1.00", "+2.00"]),
     (explore, "base", [0.0, 0.0, 2.0], _first_codes, [[0, 0], [0, 1]], [[0, 0, 2], [0, 1, 2]]),
     (explore3, "dims", (2, 1), _first_codes, [[0, 0, 1.2], [0, 1, 1.2]], [[0.4, 0, 0], [0.4, 1, 0]]),
     (explore, "size", 90, lambda box: box.children[-1].children[0].children[0].width, "224", "90"),
