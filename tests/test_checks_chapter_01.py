@@ -80,12 +80,12 @@ WRONG = [
     (
         "exercise_3",
         lambda data, h, n, rng: rng.choice(data, n) + h**2 * rng.standard_normal(n),
-        "standard deviation 0.25",
+        "0.25: h = 0.5 *is* that",
     ),
     (
         "exercise_3",
         lambda data, h, n, rng: rng.choice(data, n) + h**0.5 * rng.standard_normal(n),
-        "standard deviation 0.70",
+        "0.70: h = 0.5 *is* that",
     ),
     ("exercise_3", lambda data, h, n, rng: rng.choice(data, n) + 3 * h * rng.random(n), "mean other than zero"),
     ("exercise_3", lambda data, h, n, rng: rng.choice(data, n) + 12**0.5 * h * (rng.random(n) - 0.5), "not Gaussian"),

@@ -128,6 +128,7 @@ WRONG = [
     ("exercise_1", lambda x, x_hat: squares(x, x_hat.detach()).flatten(1).sum(1).mean(), "graph"),
     ("exercise_1", lambda x, x_hat: squares(x, x_hat).flatten(1).sum(1).mean() / 2, "½"),
     ("exercise_1", lambda x, x_hat: (x - x_hat).flatten(1).sum(1).mean(), "nothing is squared"),
+    ("exercise_1", lambda x, x_hat: (x_hat - x).flatten(1).sum(1).mean(), "nothing is squared"),
     ("exercise_2", WEIGHTS, "biases are missing"),
     ("exercise_2", WEIGHTS + 784 + 128 + 16 + 128 + 784, "input is data"),
     ("exercise_2", ENCODER, "encoder alone"),

@@ -89,7 +89,7 @@ WRONG = [
     ("exercise_2", lambda m, s: levels(m, s)[:255], "shape"),
     ("exercise_2", lambda m, s: torch.full((256,), 1 / 256), "0.003906; look at (6.4)"),
     ("exercise_2", lambda m, s: torch.full((256,), math.nan), "nan; look at (6.4)"),
-    ("exercise_3", naive, "equal in float32"),
+    ("exercise_3", naive, "but a = 90, b = 91 gives"),
     ("exercise_3", lambda a, b: (torch.sigmoid(b) - torch.sigmoid(a) + 1e-7).log(), "bends the tails"),
     ("exercise_3", lambda a, b: naive(a, b).clamp(min=-50), "at a = -95, b = -94 the result should be"),
     ("exercise_3", lambda a, b: F.logsigmoid(b) - F.logsigmoid(a), "difference of the logarithms"),
@@ -105,6 +105,7 @@ WRONG = [
     ("exercise_3", lambda a, b: stable(a, b) + 1, "look at (6.5)"),
     ("exercise_3", lambda a, b: stable(a, b)[:3], "shape"),
     ("exercise_3", lambda a, b: stable(a, b).detach(), "graph"),
+    ("exercise_3", lambda a, b: stable(a.detach(), b), "or missing"),
     (
         "exercise_3",
         lambda a, b: torch.where(b < 4, torch.where(a > -4, naive(a, b), stable(a, b)), stable(a, b)),
