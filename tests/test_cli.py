@@ -2,8 +2,10 @@
 
 import builtins
 import json
+import signal
 import subprocess
 import sys
+from unittest.mock import MagicMock
 
 import pytest
 from click.testing import CliRunner
@@ -30,6 +32,7 @@ def toy(tmp_path):
         (["1", "-p", "latent_dim", "3"], "latent_dim", "epochs"),
         (["-p", "epochs", "[1, "], "epochs", "YAML"),
         (["--source", "/"], "course.yml", "--source"),
+        (["--jobs", "0"], "0", "x>=1"),
     ],
 )
 def test_refused_before_anything_runs(toy, tmp_path, arguments, wrong, nearest):
@@ -37,6 +40,22 @@ def test_refused_before_anything_runs(toy, tmp_path, arguments, wrong, nearest):
     assert result.exit_code == 2, result.output
     assert wrong in result.output and nearest in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_course_without_chapters_and_a_notebook_that_is_not_there_are_refused(toy, tmp_path):
+    missing = course("store", "01", "elsewhere/x.ipynb", "--source", toy)
+    assert missing.exit_code == 2 and "there is no notebook elsewhere/x.ipynb" in missing.output
+    empty = write_course(tmp_path / "empty")
+    assert "lists no chapters" in course("run", "--source", empty, "--output", tmp_path / "run").output
+
+
+def test_an_interruption_has_the_exit_code_of_its_signal(monkeypatch, toy):
+    from course_utils.tools import run, store
+
+    for error, code in ((run.Interrupted(signal.SIGTERM), 143), (KeyboardInterrupt(), 130)):
+        monkeypatch.setattr(store, "store", MagicMock(side_effect=error))
+        result = course("store", "01", "--source", toy)
+        assert result.exit_code == code and "Interrupted" in result.output
 
 
 def test_parameter_of_course_yml_that_the_notebook_lacks_is_refused(toy, tmp_path):

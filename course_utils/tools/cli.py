@@ -346,16 +346,7 @@ def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: P
         click.echo("not ready: mend what is broken first; `course doctor` says more")
         sys.exit(1)
     click.echo("machine: ready")
-    rehearsal, result = live.prepare(asked, checkpoints, screen=Screen())
-    if rehearsal is None:
-        click.echo(f"not ready: {result.status} · {result.message}")
-        sys.exit(1)
-    click.echo(f"data sets and trainings: ready ({live.size(checkpoints)})")
-    click.echo(live.describe(rehearsal, within))
-    command, environment = live.lab_command(notebook, checkpoints)
-    click.echo(f"open it with: course lecture {chapter} --open, or")
-    click.echo(f"  COURSE_CHECKPOINTS={environment['COURSE_CHECKPOINTS']} {' '.join(command)}")
-    sys.exit(1 if rehearsal.late(within) else 0)
+    sys.exit(live.prepare_and_tell(asked, checkpoints, within=within, screen=Screen(), name=chapter))
 
 
 @main.command()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
-from jupyter_core.utils import run_sync
+from nbclient.util import run_sync
 from papermill import execute_notebook
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
@@ -97,8 +97,8 @@ class Watch:
         """Return how long the notebook has been running."""
         return time.monotonic() - self.began if self.began else 0.0
 
-    def stop(self, reason: str) -> None:
-        """Kill the kernel, now or as soon as there is one; of two reasons the first counts."""
+    def stop(self, reason: str = "") -> None:
+        """Kill the kernel, now or, given a reason, as soon as there is one; of two reasons the first counts."""
         with self._lock:
             self.reason = self.reason or reason
             _kill(self._pid)
@@ -160,7 +160,7 @@ class _Client(PapermillNotebookClient):
         try:
             super().papermill_execute_cells()
         except BaseException:
-            self.watch.stop(self.watch.reason)
+            self.watch.stop()
             run_sync(_settle)()
             raise
 
@@ -207,9 +207,8 @@ def execute(task: Task, watch: Watch | None = None) -> Ended:
     if watch.notebook:
         facts["numbers"], facts["series"] = notebooks.recorded(watch.notebook)
         whole = ending[0] in ("ran", "raised")
-        facts["notebook"] = notebooks.to_bytes(
-            watch.notebook if whole else _marked(watch, ENDINGS[ending[0]], ending[1])
-        )
+        executed = watch.notebook if whole else _marked(watch, ENDINGS[ending[0]], ending[1])
+        facts["notebook"] = notebooks.to_bytes(executed)
     if ending[0] == "ran":
         facts |= _machine()
     return Ended(*ending, **facts)

@@ -16,6 +16,7 @@ from course_utils.runtime import replacing
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import RAN, Plan, Result, judge, read_chapters, read_results, write_results
 from course_utils.tools.kernel import ENDINGS, Ended, Task, Watch, execute
+from course_utils.tools.kernel import Timing as Timing  # of an Ended, for those who read one
 from course_utils.tools.screen import Screen
 
 

@@ -44,15 +44,5 @@ class Screen:
 
     def _erase(self) -> None:
         if self.drawn:
-            click.echo(f"\x1b[{self.drawn}F\x1b[J", nl=False)
+            click.echo(f"\x1b[{self.drawn}F\x1b[J", nl=False, color=True)
         self.drawn = 0
-
-
-class Silent(Screen):
-    """Shows nothing."""
-
-    def line(self, text: str) -> None:
-        """Print nothing."""
-
-    def refresh(self, running: Mapping[str, str], below: str = "") -> None:
-        """Show nothing."""
