@@ -204,10 +204,8 @@ def for_reveal(notebook: dict, executed: dict | None = None, solutions: dict | N
         cells += [_heading(slide, layout), *body, _notes(slide, whole, answers, formulas)]
     for place, cell in enumerate(cells):
         cell["id"] = f"part-{place}"
-    metadata: dict[str, Any] = {
-        "title": slides[0].title,
-        "formulas": formulas,
-    }  # of the notes, whose window sets no mathematics
+    # The window of the notes sets no mathematics: their formulas come as MathML.
+    metadata: dict[str, Any] = {"title": slides[0].title, "formulas": formulas}
     if shown:
         metadata["widgets"] = {WIDGET_STATE: {**state, "state": _reachable(state["state"], shown)}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}

@@ -32,9 +32,8 @@ class VendorMissing(RuntimeError):
 def fetch(names: Iterable[str] = PACKAGES, folder: Path = FOLDER, *, pack: Pack | None = None) -> dict[str, Path]:
     """Return name → unpacked folder of npm packages, after fetching what ``folder`` lacks with ``pack`` or npm."""
     found = {name: cached(name, folder) for name in names}
-    for name, target in found.items():
-        if not target.exists():
-            _unpack(name, target, pack or npm_pack)
+    for name in (name for name, target in found.items() if not target.exists()):
+        _unpack(name, found[name], pack or npm_pack)
     return found
 
 
@@ -47,8 +46,8 @@ def cached(name: str, folder: Path = FOLDER) -> Path:
 
 def copy(packages: Mapping[str, Path], parts: Mapping[str, Iterable[str]], target: Path) -> None:
     """Copy of each package the files and folders that match its patterns ``parts`` into ``target/NAME``."""
-    for name, patterns in parts.items():
-        for origin in (path for pattern in patterns for path in packages[name].glob(pattern)):
+    for name, pattern in ((name, pattern) for name, patterns in parts.items() for pattern in patterns):
+        for origin in packages[name].glob(pattern):
             goal = target / name / origin.relative_to(packages[name])
             goal.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(origin, goal, dirs_exist_ok=True) if origin.is_dir() else shutil.copyfile(origin, goal)
@@ -65,8 +64,8 @@ def npm_pack(specification: str, folder: Path) -> Path:
     if done.returncode == 0 and (archives := list(folder.glob("*.tgz"))):
         return archives[0]
     said = " ".join((done.stderr or done.stdout).split())[-300:] or "no archive"
-    words = f"It needs the network once; without, copy {FOLDER.relative_to(ROOT)} from a machine that has it"
-    raise VendorMissing(f"npm could not fetch {specification}: {said}. {words}")
+    way = f"It needs the network once; without, copy {FOLDER.relative_to(ROOT)} from a machine that has it"
+    raise VendorMissing(f"npm could not fetch {specification}: {said}. {way}")
 
 
 def _unpack(name: str, target: Path, pack: Pack) -> None:
@@ -76,6 +75,6 @@ def _unpack(name: str, target: Path, pack: Pack) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as scratch:
         with tarfile.open(pack(f"{package}@{PACKAGES[name]}", Path(scratch))) as file:
             file.extractall(scratch, filter="data")
-        if not (inside := Path(scratch) / "package").is_dir():
+        if not (Path(scratch) / "package").is_dir():
             raise VendorMissing(f"the archive of {package} {PACKAGES[name]} has no folder 'package'")
-        inside.rename(target)
+        (Path(scratch) / "package").rename(target)
