@@ -79,8 +79,10 @@ def test_a_chapter_that_fails_is_not_ready(toy, tmp_path, sound):
 
 
 def test_what_could_not_be_kept_is_said_once(toy, tmp_path):
-    counting = "import itertools\nn = itertools.count()\n"
-    counting += "fit(model, lambda m, x: {'loss': next(n) * m(x).sum()}, torch.rand(9, 4), epochs=1)"
+    objective = (
+        "import itertools\nn = itertools.count()\ndef counting(m, x):\n    return {'loss': next(n) * m(x).sum()}\n"
+    )
+    counting = objective + "fit(model, counting, torch.rand(9000, 4), epochs=9)"
     write(toy / "01_toy.ipynb", [*CELLS[:4], new_code_cell(counting)])
     _, found = live.prepare(*plans(toy), tmp_path / "kept", screen=Remembers())
     assert len(found.refusals) == 1 and "a training of Linear is not kept: it changes more" in found.refusals[0]

@@ -93,7 +93,6 @@ def test_loaded_is_trained_to_the_last_bit(kernels, no_training, name):
         seen = getattr(names.get("watch"), "seen", [])
         return terms(names["history"]), names["model"].state_dict(), gradients, names["after"], seen
 
-    np.random.seed(0)  # as a kernel with the cache begins
     plain = once(keeping=False)
     assert not kernels.folder.exists()
     kept = once()

@@ -21,7 +21,6 @@ import inspect
 import io
 import os
 import platform
-import random
 import sys
 import sysconfig
 import time
@@ -40,7 +39,7 @@ from torch.utils.data import Dataset, TensorDataset
 from course_utils import checkpoint, datasets, metrics, results, samples
 from course_utils import fit as loop
 from course_utils.progress import Line, in_words
-from course_utils.runtime import ROOT, pick_device
+from course_utils.runtime import ROOT, pick_device, set_seed
 
 #: Names the folder of kept results; a relative path counts from the root of the repository.
 VARIABLE = "COURSE_CHECKPOINTS"
@@ -150,6 +149,8 @@ class Cache(ast.NodeTransformer):
     def begin(self, info: Any) -> None:
         """Before a cell: add it to the story."""
         self.call, self.running = 0, True
+        if not self.steps and self.fresh:  # what no cell seeds begins alike in every kernel
+            set_seed(0)
         try:
             tree = ast.parse(self.shell.transform_cell(info.raw_cell))
         except SyntaxError:  # nothing of it will run
@@ -357,7 +358,7 @@ class Training(Result):
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Keep results of this kernel, if the environment names a folder; generators begin alike in every such kernel."""
+    """Keep results of this kernel, if the environment names a folder."""
     if not os.environ.get(VARIABLE):
         return
     course = next((path for path in (Path("course.yml"), results.COURSE_FILE) if path.exists()), None)
@@ -373,7 +374,5 @@ def load_ipython_extension(shell: Any) -> None:
     shell.events.register("post_run_cell", cache.end)
     shell.ast_transformers.append(cache)
     sys.addaudithook(cache.opened)
-    random.seed(0)
-    np.random.seed(0)
     if os.environ.get("COURSE_STARTUP"):  # a startup file of one's own, which this one has taken the place of
         shell.safe_execfile(os.environ["COURSE_STARTUP"], shell.user_ns)

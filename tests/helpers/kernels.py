@@ -2,12 +2,12 @@
 
 import sys
 
-import torch
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from course_utils import datasets
 from course_utils import fit as loop
+from course_utils.runtime import set_seed
 from course_utils.tools import lecture_cache
 
 
@@ -25,13 +25,14 @@ class Kernels:
         self.monkeypatch.setenv(lecture_cache.VARIABLE, str(self.folder) if keeping else "")
         shell = InteractiveShell(config=Config(HistoryManager={"enabled": False}))
         self.shells.append(shell)
-        torch.manual_seed(0)  # as in a process that has just begun
         lecture_cache.load_ipython_extension(shell)
         return shell
 
     def run(self, *cells, keeping=True):
         """Run cells in a fresh kernel; return its names."""
         shell = self.start(keeping)
+        if not keeping:
+            set_seed(0)  # as a kernel with the cache begins
         for cell in cells:
             run(shell, cell)
         return shell.user_ns
