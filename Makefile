@@ -51,6 +51,7 @@ test-unit: $(STAMP)  ## run the tests of the package only
 	$(TEST_ENV) $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadscope tests $(ARGS)
 
 lab: $(STAMP)  ## open JupyterLab on 00_start_here, its kernel ready
+	$(if $(COURSE_CHECKPOINTS),PYTHONHASHSEED=0 PYTHONSTARTUP=$(CURDIR)/course_utils/tools/lecture_start.py) \
 	$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/00_start_here.ipynb $(ARGS)
 
 site: $(STAMP)  ## the chapters as a web site in build/site/, after executing what has changed (ARGS=--stored: nothing)

@@ -7,6 +7,7 @@ fit on the device, or is a ``torch.utils.data.Dataset``, comes through a ``DataL
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, Protocol, TypeAlias
 
@@ -75,7 +76,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-self.size // self.batch_size)
+        return math.ceil(self.size / self.batch_size)
 
     def order(self, epoch: int) -> Tensor:
         """Return the permutation (N,) of this epoch, on the CPU."""
@@ -114,8 +115,8 @@ class Batches:
             pin_memory=pinned,
             generator=torch.Generator(),  # else it draws from the global one, and the model's noise would change
         )
-        for item in loader:
-            item = item if isinstance(item, (list, tuple)) else [item]
+        for loaded in loader:
+            item = loaded if isinstance(loaded, (list, tuple)) else [loaded]
             if self.with_labels and len(item) < 2:
                 raise ValueError("with_labels=True, but the items of this Dataset have no labels; give pairs")
             x = self._laid_out(as_float(item[0].to(self.device, non_blocking=True)))

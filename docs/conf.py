@@ -50,7 +50,7 @@ def setup(app):
     """Let MathJax number formulas by their own \\tag: without Sphinx's wrapping, which knows nothing of it."""
     from docutils import nodes
 
-    def keep_tags(app, doctree):
+    def keep_tags(_app, doctree):
         for node in doctree.findall(nodes.math_block):
             node["classes"].append("amsmath")
             node["number"] = None

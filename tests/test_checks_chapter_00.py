@@ -1,5 +1,7 @@
 """The exercise checks of chapter 00 pass a right answer and name what is wrong with the others."""
 
+import itertools
+
 import torch
 from helpers.answers import Answers
 
@@ -25,20 +27,21 @@ WRONG = [
     ("exercise_1", lambda i: i.flatten(1).float(), "0 to 255"),
     ("exercise_1", lambda i: i.flatten(1).float() / 256, "256"),
     ("exercise_1", lambda i: i.flatten().float() / 255, "flattened the batch"),
-    ("exercise_1", lambda i: i.flatten(1) // 255, "float"),
-    ("exercise_1", lambda i: i.float() / 255, "shape"),
+    ("exercise_1", lambda i: i.flatten(1) // 255, "a float"),
+    ("exercise_1", lambda i: i.float() / 255, "shape (3"),
     ("exercise_1", lambda i: rows(i).flip(1), "values are not"),
     ("exercise_1", lambda i: i.flatten(1).float() / i.flatten(1).max(1, keepdim=True).values, "own maximum"),
     ("exercise_1", lambda i: i.flatten(1).float() / i.max(), "in the batch"),
     ("exercise_1", lambda i: i.flatten(1).double() / 255, "float32"),
+    ("exercise_1", lambda i: rows(i).numpy(), "not a float tensor"),
     ("exercise_1", lambda i: print(end=""), "returned nothing"),
-    ("exercise_2", 784 * 128 + 128 * 16, "encoder alone"),
+    ("exercise_2", 784 * 128 + 128 * 16, "of the encoder alone"),
     ("exercise_2", COUNT - 784, "last layer"),
-    ("exercise_2", 1840, "units"),
-    ("exercise_2", "203,856", "not a number"),
-    ("exercise_2", [COUNT], "not a number"),
+    ("exercise_2", 1840, "counted the units"),
+    ("exercise_2", "203,856", "'203,856' is not a number"),
+    ("exercise_2", [COUNT], "[205856] is not a number"),
     ("exercise_2", COUNT - 1056, "weights only"),
-    ("exercise_2", 784 * 128 + 128 * 16 + 128 + 16, "encoder alone"),
+    ("exercise_2", 784 * 128 + 128 * 16 + 128 + 16, "is the encoder alone"),
     ("exercise_2", 784 * 128 + 128 * 16 + 128 + 784, "decoder alone"),
     ("exercise_2", 2 * (784 * 128 + 128 * 16 + 128 + 16), "doubled"),
     ("exercise_2", COUNT + 1, "is not it"),
@@ -50,10 +53,10 @@ WRONG = [
     ("exercise_3", lambda x, y: print(end=""), "returned nothing"),
     ("exercise_3", lambda x, y: (x - y).square().sum(), "summed over the batch"),
     ("exercise_3", lambda x, y: (x - y).square().flatten(1).sum(1), "one number"),
-    ("exercise_3", lambda x, y: (x - y).flatten(1).norm(dim=1).mean(), "square root"),
-    ("exercise_3", lambda x, y: (x - y).abs().flatten(1).sum(1).mean(), "absolute"),
+    ("exercise_3", lambda x, y: (x - y).flatten(1).norm(dim=1).mean(), "square root:"),
+    ("exercise_3", lambda x, y: (x - y).abs().flatten(1).sum(1).mean(), "took absolute"),
     ("exercise_3", lambda x, y: 2 * error(x, y), "not the expected value"),
-    ("exercise_4", lambda a, b: (b - b.mean(0)).square().sum(1).mean(), "peeks"),
+    ("exercise_4", lambda a, b: (b - b.mean(0)).square().sum(1).mean(), "peeks at what it is tested on."),
     ("exercise_4", lambda a, b: b.square().sum(1).mean(), "black"),
     ("exercise_4", lambda a, b: (b - a.mean()).square().sum(1).mean(), "pixel to pixel"),
     ("exercise_4", lambda a, b: constant(a, a), "on the training"),
@@ -74,5 +77,5 @@ class TestAnswers(Answers):
 
 def test_the_count_is_that_of_the_chapter():
     sizes = [784, 128, 16, 128, 784]
-    layers = [torch.nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes)]
     assert sum(p.numel() for layer in layers for p in layer.parameters()) == COUNT

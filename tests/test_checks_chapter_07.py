@@ -96,6 +96,7 @@ WRONG = [
     ("exercise_4", lambda p, q, s: (s * p.exp() + (1 - s) * q.exp()).log(), "stay with logarithms"),
     ("exercise_4", lambda p, q, s: mix(p, q, s).mean(), "one number for each point"),
     ("exercise_4", lambda p, q, s: mix(p, q, s) + 0.01 * (p < -1950), "log p = -2000"),
+    ("exercise_4", lambda p, q, s: mix(p, q, s) + 0.003, "the mixture has"),
     ("exercise_5", lambda s, c: -size(s, c), "the sign"),
     ("exercise_5", lambda s, c: -s * (s - 1) / (2 * math.log(c)), "*without* repetition"),
     ("exercise_5", lambda s, c: 2 * size(s, c), "a pair counts once"),

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from course_utils import checkpoint as files
 from course_utils import fit as fit_module
 from course_utils.batches import Batches, as_float
 from course_utils.densities import bernoulli_log_prob, gaussian_kl, reparameterize
-from course_utils import checkpoint as files
 from course_utils.fit import TrainingDiverged, evaluate, fit, trained
 from course_utils.runtime import set_seed
 

@@ -95,7 +95,7 @@ def test_the_plans_fit_their_names():
 @pytest.mark.parametrize("number", sorted(TITLES))
 def test_every_chapter_has_its_parts_and_its_slides_fit_an_hour(number):
     text = chapter(number)
-    assert [h for h in re.findall(r"^### (.+)$", text, re.M)] == list(PARTS)
+    assert re.findall(r"^### (.+)$", text, re.M) == list(PARTS)
     timing = part(text, "Timing", 3)
     assert sum(float(row[0]) for row in rows(timing)) == stated(timing)
     assert 25 <= stated(timing) <= 60

@@ -16,9 +16,8 @@ PACKAGE = ROOT / "course_utils"
 # Arrows that are allowed beside "anything may import runtime, which imports nothing of the course":
 ALLOWED = {
     "batches": set(),
-    "kept": {"fingerprint"},  # by which it finds again what it kept
-    # progress: the line that fit shows, and sweeps in notebooks share; kept: finished trainings of a lecture
-    "fit": {"batches", "progress", "kept", "fingerprint"},
+    # progress: the line that fit shows, and sweeps in notebooks share; checkpoint: the state of a run in a file
+    "fit": {"batches", "progress", "checkpoint"},
     "datasets": {"street_digits", "pictures"},  # load("street-digits") draws; load(path) reads pictures of one's own
     "judge": {"datasets", "fit"},  # a classifier is trained, on a Split
     "street_digits": {"progress"},  # drawing 20,000 takes some fifteen seconds, which must be seen

@@ -5,12 +5,12 @@ import sys
 
 import nbformat
 import pytest
+from helpers.toys import Remembers, course, plans, write_course
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from test_execute import Silent, course, write_course
 
-from course_utils import kept
-from course_utils.tools import cli, execute
+from course_utils.tools import doctor, lecture_cache
 from course_utils.tools import lecture as live
+from course_utils.tools.run import Timing
 
 TRAIN = """import time, torch
 from course_utils.fit import fit
@@ -39,41 +39,60 @@ def toy(tmp_path):
 
 @pytest.fixture
 def sound(monkeypatch):
-    for name in ("_check_packages", "_check_torch", "_check_machine", "_check_kernel"):
-        monkeypatch.setattr(cli, name, lambda: [("ok", "fine")])
+    monkeypatch.setattr(doctor, "findings", lambda **options: [("ok", "fine")])
 
 
 def cell(number, seconds, shown=True):
-    return live.Cell(number, "2 A section", "print(1)", seconds, shown)
+    return live.Cell(number, "2 A section", "print(1)", Timing(seconds, None), shown)
 
 
-def rehearsed(*cells, refusals=(), busy=0.5):
-    return lambda *a, **k: live.Rehearsal(list(cells), list(refusals), 0, busy)
+def rehearsal(*cells, refusals=(), busy=0.5):
+    return live.Rehearsal(list(cells), list(refusals), 0, busy)
+
+
+def rehearsed(*cells, **facts):
+    return lambda *a, **k: (None, rehearsal(*cells, **facts))
 
 
 def test_trains_once_and_measures_what_is_loaded(toy, tmp_path):
-    folder, screen = tmp_path / "kept", Silent()
-    (entry,) = cli.read_course(toy)
-    outcome = execute.plan(entry, "quick", {}, toy / "01_toy.ipynb")
-    rehearsal = live.prepare(outcome, toy / "01_toy.ipynb", folder, screen=screen)
-    assert outcome.status == "ok" and len(screen.lines) == 2, "executed twice: trained, then loaded"
-    assert len(list(folder.glob("*.pt"))) == 1 and rehearsal.new_files == 0
-    training, sweep = rehearsal.cells[1:3]
+    folder, screen = tmp_path / "kept", Remembers()
+    (plan,) = plans(toy)
+    result, first = live.prepare(plan, folder, screen=screen)
+    assert result.status == "ok" and len(screen.lines) == 2, "executed twice: trained, then loaded"
+    assert len(list(folder.glob("*.pt"))) == 1 and first.new_files == 0 and not first.refusals
+    training, sweep = first.cells[1:3]
     assert training.heading == "1 Training" and sweep.heading == "A sweep"
-    assert training.cpu >= 0 and sweep.cpu < 1, "it sleeps: seconds pass, but no processor time"
-    assert sweep.seconds > 2.2 and [c.number for c in rehearsal.late(2.1) if c is not training] == [3]
-    assert [c.shown for c in rehearsal.cells] == [False, True, True, True]
-    kept_size = next(folder.glob("*.pt")).stat().st_mtime_ns
-    again = live.prepare(outcome, toy / "01_toy.ipynb", folder, screen=screen)
+    assert training.time.processor >= 0 and sweep.time.processor < 1, "it sleeps: seconds pass, but no processor time"
+    assert sweep.time.wall > 2.2 and 3 in [cell.number for cell in first.late(2.1)]
+    assert [cell.shown for cell in first.cells] == [False, True, True, True]
+    assert (folder / "01_toy.ipynb").exists()
+    written = next(folder.glob("*.pt")).stat().st_mtime_ns
+    live.prepare(plan, folder, screen=screen)
     assert len(screen.lines) == 3, "nothing new to train: one execution is enough"
-    assert next(folder.glob("*.pt")).stat().st_mtime_ns == kept_size
-    assert again.cells[3].seconds < 1
+    assert next(folder.glob("*.pt")).stat().st_mtime_ns == written
 
 
 def test_a_chapter_that_fails_is_not_ready(toy, tmp_path, sound):
     write(toy / "01_toy.ipynb", [*CELLS[:3], new_code_cell("1 / 0")])
     result = course("lecture", "1", "--source", toy, "--checkpoints", tmp_path / "kept")
     assert result.exit_code == 1 and "ZeroDivisionError" in result.output and "not ready" in result.output
+
+
+def test_what_could_not_be_kept_is_said_once(toy, tmp_path):
+    counting = "import itertools\nn = itertools.count()\n"
+    counting += "fit(model, lambda m, x: {'loss': next(n) * m(x).sum()}, torch.rand(9, 4), epochs=1)"
+    write(toy / "01_toy.ipynb", [*CELLS[:4], new_code_cell(counting)])
+    _, found = live.prepare(*plans(toy), tmp_path / "kept", screen=Remembers())
+    assert len(found.refusals) == 1 and "a training of Linear is not kept: it changes more" in found.refusals[0]
+
+
+def test_a_startup_file_of_ones_own_still_runs(toy, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("mine = 5")
+    monkeypatch.setenv("PYTHONSTARTUP", str(tmp_path / "mine.py"))
+    write(toy / "01_toy.ipynb", [*CELLS[:2], new_code_cell("assert mine == 5 and __keep__")])
+    result, _ = live.prepare(*plans(toy), tmp_path / "kept", screen=Remembers())
+    assert result.status == "ok", result.message
+    assert "IPYTHONDIR" not in live.environment(tmp_path) and "JUPYTER_CONFIG_DIR" not in live.environment(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +109,7 @@ def test_exit_code_and_words(toy, tmp_path, sound, monkeypatch, cells, code, wor
     result = course("lecture", "01", "--source", toy, "--checkpoints", tmp_path / "kept")
     assert result.exit_code == code, result.output
     assert words in result.output and "not kept: a training of Net" in result.output
-    assert f"{kept.VARIABLE}={tmp_path / 'kept'}" in result.output and "01_toy.ipynb" in result.output
+    assert f"{live.VARIABLE}={tmp_path / 'kept'}" in result.output and "01_toy.ipynb" in result.output
 
 
 def test_another_limit(toy, tmp_path, sound, monkeypatch):
@@ -102,22 +121,27 @@ def test_another_limit(toy, tmp_path, sound, monkeypatch):
 
 def test_other_work_on_the_machine_is_mentioned(monkeypatch):
     monkeypatch.setattr(live, "cores", lambda: 2)
-    assert "cores were at work" in live.describe(rehearsed(cell(1, 9.0), busy=2.0)(), 5)
-    assert "cores were at work" not in live.describe(rehearsed(cell(1, 9.0), busy=1.1)(), 5)
+    assert "cores were at work" in live.describe(rehearsal(cell(1, 9.0), busy=2.0), 5)
+    assert "cores were at work" not in live.describe(rehearsal(cell(1, 9.0), busy=1.1), 5)
 
 
 def test_processor_time_stands_beside_the_seconds():
-    cells = live.read_cells({"cells": [slide("slide", 9.0), slide("slide", 8.0), slide("slide", 7.0)]}, [1.0, 4.5, 5.0])
-    assert [c.cpu for c in cells] == [3.5, 0.5, None]
-    words = live.describe(live.Rehearsal(cells, [], 0, 0.5), 5)
+    times = [Timing(9.0, 3.5), Timing(8.0, 0.5), Timing(7.0, None)]
+    cells = live.read_cells({"cells": [slide("slide")] * 3}, times)
+    assert [cell.time for cell in cells] == times
+    words = live.describe(rehearsal(*cells), 5)
     assert "9.0 s (3.5 s of processor time)" in words and "7.0 s  " in words
 
 
 def test_a_broken_machine_is_not_prepared(toy, tmp_path, sound, monkeypatch):
-    monkeypatch.setattr(cli, "_check_torch", lambda: [("BROKEN", "torch and torchvision do not fit")])
+    monkeypatch.setattr(doctor, "findings", lambda **options: [("BROKEN", "torch and torchvision do not fit")])
     monkeypatch.setattr(live, "prepare", lambda *a, **k: pytest.fail("prepared"))
     result = course("lecture", "01", "--source", toy, "--checkpoints", tmp_path / "kept")
     assert result.exit_code == 1 and "do not fit" in result.output
+
+
+def test_the_names_are_those_of_the_cache():
+    assert (live.VARIABLE, live.NOT_KEPT) == (lecture_cache.VARIABLE, lecture_cache.NOT_KEPT)
 
 
 @pytest.mark.parametrize("arguments", [("02",), ("01", "-p", "epoch", "3")])
@@ -146,17 +170,17 @@ def test_the_lab_is_opened_with_the_folder_named(toy, tmp_path, sound, monkeypat
     assert result.exit_code == 0 and "not prepared" not in result.output
     for command, environment in calls:
         assert command[:3] == [sys.executable, "-m", "jupyterlab"] and command[3].endswith("01_toy.ipynb")
-        assert environment[kept.VARIABLE] == str(folder) and "MPLBACKEND" not in environment
+        assert environment[live.VARIABLE] == str(folder) and "MPLBACKEND" not in environment
     assert len(calls) == 2
 
 
-def slide(kind: str | None, seconds: float) -> dict:
-    metadata = {"papermill": {"duration": seconds}} | ({"slideshow": {"slide_type": kind}} if kind else {})
+def slide(kind: str | None) -> dict:
+    metadata = {"slideshow": {"slide_type": kind}} if kind else {}
     return {"cell_type": "code", "source": f"cell_of = {kind!r}", "metadata": metadata}
 
 
 def test_with_slides_only_what_is_on_them_is_shown():
-    kinds = ("skip", "slide", "notes", None, "fragment", "subslide", "-")
-    cells = live.read_cells({"cells": [slide(kind, 1.0) for kind in kinds]})
+    kinds, time = ("skip", "slide", "notes", None, "fragment", "subslide", "-"), Timing(1.0, 1.0)
+    cells = live.read_cells({"cells": [slide(kind) for kind in kinds]}, [time] * 7)
     assert [c.shown for c in cells] == [False, True, False, False, True, True, True]
-    assert live.read_cells({"cells": [slide(None, 1.0)]})[0].shown is False, "before the first section"
+    assert live.read_cells({"cells": [slide(None)]}, [time])[0].shown is False, "before the first section"

@@ -449,12 +449,10 @@ def test_different_data_have_different_names(one, other):
 
 def test_equal_data_have_one_name_whether_shared_or_not():
     row = [1.0, "word"]
-    assert digest([row, row]) == digest([[1.0, "word"], [float("1"), "".join(["wo", "rd"])]])
+    assert digest([row, row]) == digest([[1.0, "word"], [float("1"), "words"[:4]]])
 
 
-@pytest.mark.parametrize(
-    "value", [nn.ReLU(), lambda: 1, iter("a"), {1, 2}, np.array([None])], ids=lambda v: type(v).__name__
-)
+@pytest.mark.parametrize("value", [nn.ReLU(), lambda: 1, iter("a"), np.array([None])], ids=lambda v: type(v).__name__)
 def test_what_is_no_data_is_refused(value):
     with pytest.raises(Untold):
         digest(value)

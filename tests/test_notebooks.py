@@ -104,7 +104,7 @@ def packed_statements(source: str) -> list[str]:
     statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
     for node in sorted(statements, key=lambda node: (node.lineno, node.col_offset)):
         shares = node.lineno == last and not is_stub(node)
-        if shares or isinstance(node, ast.Expr) and isinstance(node.value, ast.Tuple):
+        if shares or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Tuple)):
             packed.append(ast.unparse(node))
         last = node.lineno
     return packed

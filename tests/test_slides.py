@@ -1,6 +1,7 @@
 """Lectures: what the metadata of cells may say, what becomes of it, and that every chapter's lecture can be given."""
 
 import base64
+import itertools
 import json
 import re
 import struct
@@ -400,7 +401,7 @@ def test_every_slide_shows_something(path):
     parts = slides.for_reveal(LECTURES[path.stem])["cells"]
     empty = [
         title["source"]
-        for title, body in zip(parts, parts[1:], strict=False)
+        for title, body in itertools.pairwise(parts)
         if title["metadata"].get("slideshow", {}).get("slide_type") in ("slide", "subslide")
         and not "".join(body["source"]).strip()
         and not body.get("outputs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -45,7 +46,7 @@ def exercise_1(batch_loss: Function) -> str:
 def exercise_2(answer: Any) -> str:
     """Parameters of 784-128-16-128-784."""
     sizes = (784, 128, 16, 128, 784)
-    weights = sum(a * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+    weights = sum(a * b for a, b in itertools.pairwise(sizes))
     right, encoder = weights + sum(sizes[1:]), 784 * 128 + 128 + 128 * 16 + 16
     slips = {
         weights: "these are the weights; the biases are missing, one for each unit of a layer's output",

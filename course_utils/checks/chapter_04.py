@@ -37,7 +37,7 @@ def _judge_mask(x: Tensor, answer: Tensor, share: float) -> None:
     if torch.equal(black, black[:1].expand_as(black)):
         raise Misconception("every picture has the same mask: draw one number for each pixel, torch.rand_like(x)")
     found = float(black.float().mean())
-    if abs(found - (1 - share)) < 0.02 and abs(found - share) > 0.02:
+    if abs(found - (1 - share)) < 0.02:
         raise Misconception(f"{found:.0%} are black, but share = {share}: you kept the share instead of masking it")
     if abs(found - share) > 0.02:
         raise Misconception(f"{found:.0%} of the pixels are black, expected about {share:.0%}")

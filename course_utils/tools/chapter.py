@@ -60,7 +60,7 @@ def read_chapters(source: Path) -> list[Chapter]:
             name=entry["name"],
             path=source / f"{entry['name']}.ipynb",
             needs=tuple(entry.get("needs") or ()),
-            **{key: entry[key] for key in known if entry.get(key) is not None},
+            **{"title": entry["name"]} | {key: entry[key] for key in known if entry.get(key) is not None},
         )
         for entry in read_course(source / "course.yml")
     ]

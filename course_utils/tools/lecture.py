@@ -152,7 +152,7 @@ def lab_command(notebook: Path) -> list[str]:
 def open_lab(notebook: Path, folder: Path) -> int:
     """Open a chapter in JupyterLab, with what is kept, and wait until it is closed; return its exit code."""
     kept = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"} | environment(folder)
-    return subprocess.run(lab_command(notebook), env=kept, cwd=ROOT).returncode
+    return subprocess.run(lab_command(notebook), env=kept, cwd=ROOT, check=False).returncode
 
 
 def size(folder: Path) -> str:

@@ -25,6 +25,7 @@ import random
 import sys
 import sysconfig
 import time
+import types
 from collections.abc import Callable, Set
 from importlib.metadata import version
 from pathlib import Path
@@ -44,9 +45,9 @@ from course_utils.runtime import ROOT, pick_device
 #: Names the folder of kept results; a relative path counts from the root of the repository.
 VARIABLE = "COURSE_CHECKPOINTS"
 NOT_KEPT = "not_kept.txt"
-SLOW = {metrics: ("two_nn_dimension", "probe_accuracy")}
-SLOW |= {
-    samples: ("parzen_log_likelihood", "select_bandwidth", "mmd_test", "precision_recall", "classifier_two_sample")
+SLOW: dict[types.ModuleType, tuple[str, ...]] = {
+    metrics: ("two_nn_dimension", "probe_accuracy"),
+    samples: ("parzen_log_likelihood", "select_bandwidth", "mmd_test", "precision_recall", "classifier_two_sample"),
 }
 #: A result computed in less, in seconds, is not worth a file.
 QUICK = 0.02
@@ -98,7 +99,13 @@ class _Content(cloudpickle.Pickler):
 
 def _of_tensor(value: Tensor) -> tuple:
     content = value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return str(value.dtype), tuple(value.shape), value.stride(), str(value.device), hashlib.sha256(content).digest()
+    return (
+        str(value.dtype),
+        tuple(value.shape),
+        value.stride(),
+        str(value.device),
+        hashlib.sha256(content.tobytes()).digest(),
+    )
 
 
 def digest(*values: Any, model: nn.Module | None = None) -> str:
@@ -203,13 +210,13 @@ class Cache(ast.NodeTransformer):
         """Return the file of a result; ``Untold`` if it could be another one next time."""
         if self.doubt or not self.running:
             raise Untold(self.doubt or "a call outside of a cell")
-        machine = (torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision())
-        machine += (
+        machine = [torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()]
+        machine += [
             torch.are_deterministic_algorithms_enabled(),
             torch.backends.cpu.get_cpu_capability(),
             pick_device(),
-        )
-        machine += (torch.cuda.get_device_name(),) if torch.cuda.is_available() else ()
+        ]
+        machine += [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
         story = (self.package, machine, self.steps, sorted(self.files.items()), self.call, checkpoint.random_states())
         return self.folder / f"{digest(story, *values)}.pt"
 
@@ -279,7 +286,7 @@ class Result:
     def compute(self) -> Any:
         return self.function(*self.args, **self.options)
 
-    def complete(self, value: Any) -> bool:
+    def complete(self, value: Any) -> bool:  # noqa: ARG002 - a training asks its history
         return True
 
     def state(self, value: Any) -> dict[str, Any]:
@@ -298,7 +305,7 @@ class Training(Result):
         super().__init__(function, args, options)
         bound = inspect.signature(function).bind(*args, **options)
         bound.apply_defaults()
-        self.given, self.epochs = bound.arguments, []
+        self.given, self.epochs = bound.arguments, []  # type: dict[str, Any], list[dict[str, Any]]
         self.model, self.hook = self.given["model"], self.given["on_epoch_end"]
         self.name = f"a training of {type(self.model).__name__}"
 

@@ -44,8 +44,10 @@ SCRIPTS = {
     "reveal.js": ("dist/reveal.js", "dist/reveal.css", "dist/theme", "plugin/notes", "LICENSE"),
     "requirejs": ("require.js",),
     "@jupyter-widgets/html-manager": ("dist/embed-amd.js", "LICENSE"),
-    "mathjax": ("MathJax.js", "LICENSE", "config/TeX-AMS_SVG-full.js", "extensions/TeX", "jax/element")
-    + ("jax/input/TeX", "jax/output/SVG/jax.js", "jax/output/SVG/autoload", "jax/output/SVG/fonts/TeX"),
+    "mathjax": (
+        *("MathJax.js", "LICENSE", "config/TeX-AMS_SVG-full.js", "extensions/TeX", "jax/element", "jax/input/TeX"),
+        *("jax/output/SVG/jax.js", "jax/output/SVG/autoload", "jax/output/SVG/fonts/TeX"),
+    ),
 }
 
 

@@ -62,7 +62,7 @@ def executed_with_slider(chapter: dict, identifier: str):
 class Tags(HTMLParser):
     """Collects the tags of a page with their attributes, and complains of tags that do not match."""
 
-    VOID = {"meta", "img", "br", "hr", "input", "link", "line", "rect"}
+    VOID = frozenset({"meta", "img", "br", "hr", "input", "link", "line", "rect"})
 
     def __init__(self, text: str):
         super().__init__()
