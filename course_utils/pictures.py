@@ -67,10 +67,8 @@ def read(files: list[Path], size: int | None) -> np.ndarray:
             picture = picture.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
         arrays.append(np.asarray(picture))
         if arrays[-1].shape != arrays[0].shape:
-            raise ValueError(
-                f"{path} has shape {arrays[-1].shape}, the pictures before it {arrays[0].shape}; "
-                "give size=… to crop and resize all of them"
-            )
+            sizes = f"{path} has shape {arrays[-1].shape}, the pictures before it {arrays[0].shape}"
+            raise ValueError(f"{sizes}; give size=… to crop and resize all of them")
     return np.stack(arrays)
 
 

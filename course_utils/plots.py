@@ -1,14 +1,13 @@
 """Figures from arrays or tensors: every function returns a matplotlib ``Figure``; nothing here computes results.
 
 A returned figure is closed in pyplot, so a notebook shows it once, as the value of the cell. ``axis`` draws into axes
-that are there, ``title`` stands above them. The same things have the same colours through the whole course
-(``COLOURS``), from the palette of Okabe & Ito and, for the ten classes, from Paul Tol's "muted" set; both can be told
-apart with the common kinds of colour blindness.
+that are there, ``title`` stands above them. The colours, of Okabe & Ito and, for the ten classes, of Paul Tol's "muted"
+set, can be told apart with the common kinds of colour blindness.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-#: One colour for each thing that recurs.
+#: One colour for each thing that recurs in the course.
 COLOURS = {"data": "#333333", "truth": "#333333", "pixels": "#999999", "pca": "#E69F00", "linear": "#56B4E9"}
 COLOURS |= {"autoencoder": "#0072B2", "model": "#0072B2", "train": "#0072B2", "vae": "#009E73"}
 COLOURS |= {"valid": "#D55E00", "wrong": "#D55E00", "other": "#CC79A7"}
@@ -44,16 +43,15 @@ def show_images(
 ) -> Figure:
     """Show images (N, C, H, W) or (N, H, W), uint8, or floats of which [0, 1] is shown, in rows of ``columns``.
 
-    ``titles`` are one short text above each image; ``scale`` is the width of an image in inches. All are put into one
-    picture, which draws much faster than one axes each. No images, or different sizes, are a ``ValueError``.
+    ``titles`` are short texts, ``scale`` the width of an image in inches. No images or different sizes: ``ValueError``.
     """
     pictures = [as_picture(image) for image in images]
     if not pictures:
         raise ValueError("there are no images to show")
-    height, width = pictures[0].shape[:2]
-    for picture in pictures:
-        if picture.shape[:2] != (height, width):
-            raise ValueError(f"pictures of different sizes: {picture.shape[:2]} and {(height, width)}")
+    sizes = sorted({picture.shape[:2] for picture in pictures})
+    if len(sizes) > 1:
+        raise ValueError(f"pictures of different sizes: {sizes}")
+    height, width = sizes[0]
     columns, space = min(columns, len(pictures)), round((0.35 if titles else 0.08) * width)
     rows, depth = -(-len(pictures) // columns), 3 if any(picture.ndim == 3 for picture in pictures) else 1
     tiles = np.ones((rows, columns, space + height, space + width, depth))
@@ -62,7 +60,7 @@ def show_images(
     canvas = tiles.swapaxes(1, 2).reshape(rows * (space + height), -1, depth)[:, space:]
     inch = scale / (width + space)
     size = (canvas.shape[1] * inch + 0.1, canvas.shape[0] * inch + (0.35 if title else 0.05))
-    figure, axis = plt.subplots(figsize=size)
+    figure, axis = plt.subplots(figsize=size)  # one picture draws much faster than axes for each image
     axis.imshow(canvas, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axis.grid(False)
     axis.spines[:].set_visible(False)
@@ -76,14 +74,12 @@ def show_images(
 def show_rows(rows: Mapping[str, Any], *, columns: int = 10, title: str = "", scale: float = 0.9) -> Figure:
     """Show sets of images, name → images as in ``show_images``, as labelled rows: originals above reconstructions.
 
-    The first ``columns`` of each are shown, fewer if the shortest row has fewer. No rows, or an empty row, are a
-    ``ValueError``.
+    All rows are cut to ``columns``, or to the shortest of them. No rows, or an empty row, are a ``ValueError``.
     """
     if not rows:
         raise ValueError("there are no rows to show")
-    for name, images in rows.items():
-        if len(images) == 0:
-            raise ValueError(f"the row {name!r} holds no images")
+    if empty := [name for name, images in rows.items() if len(images) == 0]:
+        raise ValueError(f"rows without images: {empty}")
     columns = min(columns, *(len(images) for images in rows.values()))
     pictures = [as_picture(image) for images in rows.values() for image in images[:columns]]
     figure = show_images(pictures, columns=columns, title=title, scale=scale)
@@ -93,31 +89,6 @@ def show_rows(rows: Mapping[str, Any], *, columns: int = 10, title: str = "", sc
     axis.set_yticks(np.linspace(top, bottom, len(rows) + 1)[1:] - len(pictures[0]) / 2, list(rows))
     axis.tick_params(axis="y", length=0)
     return figure
-
-
-def plot_history(history: Sequence[Mapping[str, float]], *, terms: Sequence[str] = (), unit: str = "") -> Figure:
-    """Draw what ``fit`` returned over epochs, training beside validation, one panel for each of ``terms`` (or of all).
-
-    ``unit`` is written on the vertical axes, e.g. "nats". An empty history or an unknown term is a ``ValueError``.
-    """
-    if not history:
-        raise ValueError("the history is empty: no epoch was finished")
-    beside = {"epoch", "seconds", "images_per_second"}
-    known = [name for name in history[0] if name not in beside and not name.startswith("valid_")]
-    for name in terms:
-        if name not in known:
-            raise ValueError(f"the history has no term {name!r}; it has {known}")
-    terms = terms or known
-    figure, axes = plt.subplots(1, len(terms), figsize=(4.5 * len(terms), 3.2), squeeze=False)
-    epochs = [row["epoch"] for row in history]
-    for axis, name in zip(axes.flat, terms, strict=True):
-        for key, label, style in ((name, "train", "-"), (f"valid_{name}", "valid", "--")):
-            if key in history[0]:
-                axis.plot(epochs, [row[key] for row in history], style, color=COLOURS[label], label=label)
-        axis.set(xlabel="epoch", ylabel=f"{name} ({unit})" if unit else name)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.legend()
-    return _done(figure)
 
 
 def plot_curves(
@@ -182,27 +153,22 @@ def plot_bars(
     return _done(figure)
 
 
-def plot_latents(
-    codes: Any, labels: Any, *, axis: Axes | None = None, title: str = "", classes: Any = None, limit: int = 3000
-) -> Figure:
-    """Draw codes (N, 2), coloured by labels (N,) in 0 … 9, with the class (or its name in ``classes``) at its median.
+def plot_latents(codes: Any, labels: Any, *, axis: Axes | None = None, title: str = "", limit: int = 3000) -> Figure:
+    """Draw codes (N, 2), coloured by labels (N,) in 0 … 9, with each label at the median of its codes.
 
     At most ``limit`` points are drawn, taken evenly from all. Other shapes are a ``ValueError``.
     """
     codes, labels = _as_array(codes), _as_array(labels)
-    if codes.ndim != 2 or codes.shape[1] != 2:
-        raise ValueError(f"codes have shape {codes.shape}, expected (N, 2)")
-    if len(labels) != len(codes):
-        raise ValueError(f"{len(codes)} codes, but {len(labels)} labels")
+    if codes.shape != (len(labels), 2):
+        raise ValueError(f"codes have shape {codes.shape}, expected {(len(labels), 2)}, a pair for each label")
     figure, axis = plt.subplots(figsize=(5.2, 5)) if axis is None else (axis.figure, axis)
     shown = np.linspace(0, len(codes) - 1, min(limit, len(codes))).astype(int)  # evenly: data may be sorted by class
     colours = np.array(CLASS_COLOURS)[labels[shown].astype(int) % 10]
     axis.scatter(codes[shown, 0], codes[shown, 1], c=colours, s=7, alpha=0.7, linewidths=0)
     for label in np.unique(labels).astype(int):
         middle = np.median(codes[labels == label], axis=0)
-        name = str(label) if classes is None else classes[label]
         box = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": CLASS_COLOURS[label % 10]}
-        axis.text(middle[0], middle[1], name, ha="center", va="center", fontweight="bold", bbox=box)
+        axis.text(middle[0], middle[1], str(label), ha="center", va="center", fontweight="bold", bbox=box)
     axis.set(xlabel="$z_1$", ylabel="$z_2$", title=title)
     return _done(figure)
 
@@ -210,8 +176,7 @@ def plot_latents(
 def plot_decoded_grid(images: Any, z1: Any, z2: Any, *, axis: Axes | None = None, title: str = "") -> Figure:
     """Show images (len(z2) · len(z1), 1, H, W) or (…, H, W), row after row, each at the place of its code.
 
-    ``z1`` and ``z2``, ascending and evenly spaced, are the coordinates of columns and rows. Fewer than two of either,
-    or not as many images as places, are a ``ValueError``.
+    ``z1`` and ``z2``, two or more evenly spaced coordinates of columns and rows; another number is a ``ValueError``.
     """
     z1, z2 = _as_array(z1), _as_array(z2)
     if min(len(z1), len(z2)) < 2:
@@ -229,50 +194,6 @@ def plot_decoded_grid(images: Any, z1: Any, z2: Any, *, axis: Axes | None = None
     return _done(figure)
 
 
-def plot_manifold(
-    decode: Callable[[torch.Tensor], Any], *, count: int = 15, axis: Axes | None = None, title: str = ""
-) -> Figure:
-    """Show what a decoder draws on a grid of count² codes that is even in probability under a standard normal prior.
-
-    ``decode`` turns codes (count², 2), float32 on the CPU, into images as in ``plot_decoded_grid``. Equal steps mean
-    equal probability, not equal distance: the outer codes are far out (Kingma & Welling, arXiv 1312.6114, figure 4).
-    """
-    z = torch.special.ndtri((torch.arange(count, dtype=torch.float64) + 0.5) / count).float()
-    codes = torch.stack([z.repeat(count), z.repeat_interleave(count)], dim=1)  # row after row, z2 ascending
-    places = np.arange(count)
-    figure = plot_decoded_grid(decode(codes), places, places, axis=axis, title=title)
-    ticks = np.linspace(0, count - 1, min(5, count)).round().astype(int)
-    names = [f"{float(z[t]):.1f}" for t in ticks]
-    (axis or figure.axes[0]).set(xticks=ticks, xticklabels=names, yticks=ticks, yticklabels=names, aspect="equal")
-    return figure
-
-
-def plot_arrows(
-    points: Any,
-    arrows: Any,
-    *,
-    background: Any = None,
-    colour: str = "#0072B2",
-    axis: Axes | None = None,
-    title: str = "",
-) -> Figure:
-    """Draw a vector of arrows (N, 2) at each of points (N, 2), in the same units; other shapes are a ``ValueError``.
-
-    ``background`` are points (M, 2) drawn small and grey underneath, e.g. the data.
-    """
-    points, arrows = _as_array(points), _as_array(arrows)
-    if points.ndim != 2 or points.shape[1] != 2 or points.shape != arrows.shape:
-        raise ValueError(f"points {points.shape} and arrows {arrows.shape}: expected both (N, 2)")
-    figure, axis = plt.subplots(figsize=(5, 5)) if axis is None else (axis.figure, axis)
-    if background is not None:
-        below = _as_array(background).T
-        axis.scatter(below[0], below[1], s=4, color=COLOURS["pixels"], alpha=0.5, linewidths=0)
-    style: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004, "zorder": 3}
-    axis.quiver(*points.T, *arrows.T, color=colour, **style)
-    axis.set(xlabel="$x_1$", ylabel="$x_2$", title=title, aspect="equal")
-    return _done(figure)
-
-
 def as_picture(image: Any) -> np.ndarray:
     """Turn one image (C, H, W), (H, W) or (H, W, 3), else ``ValueError``, into (H, W) or (H, W, 3) floats in [0, 1]."""
     array = _as_array(image)
@@ -286,9 +207,7 @@ def as_picture(image: Any) -> np.ndarray:
     return array.clip(0, 1)
 
 
-def _runs(
-    named: Mapping[str, Any], length: int, colours: Mapping[str, str] | None
-) -> list[tuple[str, np.ndarray, Any, str]]:
+def _runs(named: Mapping[str, Any], length: int, colours: Mapping[str, str] | None) -> list[tuple[str, Any, Any, str]]:
     """Return name, mean, standard deviation (0 of one run) and colour of each (length,) or (runs, length)."""
     found = []
     for k, (name, values) in enumerate(named.items()):

@@ -1,13 +1,11 @@
 """Headline numbers of a chapter: recorded in its output, held against expected bands, stored for full runs.
 
-The numbers travel inside the executed notebook, as an output of their own type, so plain papermill, nbval and
-`course run` all find them in the same place.
+They travel in the executed notebook as outputs of their own types, where papermill, nbval and `course run` find them.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -28,35 +26,21 @@ COURSE_FILE = ROOT / "notebooks" / "course.yml"
 FULL_RESULTS = ROOT / "notebooks" / "full_results"
 
 
-class OutOfBand(AssertionError):
-    """A recorded number lies outside its expected band (raised only if COURSE_STRICT=1)."""
-
-
-def read_course(path: Path = COURSE_FILE) -> list[dict]:
-    """Return the chapters of ``course.yml`` in order, each a dict with at least ``name``."""
-    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))["chapters"]
-
-
-def read_planned(path: Path = COURSE_FILE) -> list[dict]:
-    """Return the chapters that are announced but not written yet, each with ``name``, ``title``, ``needs``."""
-    return yaml.safe_load(Path(path).read_text(encoding="utf-8")).get("planned", [])
+def read_course(path: Path = COURSE_FILE, part: str = "chapters") -> list[dict]:
+    """Return the chapters of ``course.yml`` in order, or those ``"planned"`` but not written, each with ``name``."""
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8")).get(part, [])
 
 
 def bands(number: str, profile: str = "quick", course: Path = COURSE_FILE) -> dict[str, tuple[float, float]]:
-    """Return the expected band (low, high) of every number of a chapter ("02" or its whole name) in one profile.
-
-    A chapter or a profile that ``course.yml`` does not have is a ``ValueError``, which names those it has.
-    """
-    names = []
-    for entry in read_course(course):
-        names.append(entry["name"])
-        if number in (entry["name"], entry["name"].split("_")[0]):
-            if profile not in entry["profiles"]:
-                known = ", ".join(sorted(entry["profiles"]))
-                raise ValueError(f"profile {profile!r} is unknown; chapter {number} has {known}")
-            numbers = entry.get("numbers") or {}
-            return {name: tuple(n[profile]) for name, n in numbers.items() if profile in n}
-    raise ValueError(f"course.yml has no chapter {number!r}; it has {', '.join(names)}")
+    """Return the band (low, high) of each number of a chapter ("02" or its whole name); unknown is ``ValueError``."""
+    chapters = {entry["name"]: entry for entry in read_course(course)}
+    found = [entry for name, entry in chapters.items() if number in (name, name.split("_")[0])]
+    if not found:
+        raise ValueError(f"course.yml has no chapter {number!r}; it has {', '.join(chapters)}")
+    profiles, numbers = found[0]["profiles"], found[0].get("numbers") or {}
+    if profile not in profiles:
+        raise ValueError(f"profile {profile!r} is unknown; chapter {number} has {', '.join(sorted(profiles))}")
+    return {name: tuple(n[profile]) for name, n in numbers.items() if profile in n}
 
 
 def in_band(value: float, band: Sequence[float]) -> bool:
@@ -72,8 +56,7 @@ class FullRun:
     series: dict[str, np.ndarray] = field(default_factory=dict)
     parameters: dict = field(default_factory=dict)
     machine: dict = field(default_factory=dict)
-    versions: dict = field(default_factory=dict)
-    minutes: float = math.nan
+    minutes: float = np.nan
 
     def __bool__(self) -> bool:
         return bool(self.numbers)
@@ -81,10 +64,8 @@ class FullRun:
     def __str__(self) -> str:
         if not self:
             return "no full run of this chapter is stored yet"
-        data, machine = (
-            self.parameters.get("dataset", "embedded data"),
-            self.machine.get("processor", "an unnamed machine"),
-        )
+        data = self.parameters.get("dataset", "embedded data")
+        machine = self.machine.get("processor", "an unnamed machine")
         return f"stored full run: {data}, {self.minutes:.0f} min on {machine}"
 
 
@@ -113,7 +94,6 @@ class ChapterResults:
     profile: str
     bands: Mapping[str, tuple[float, float]]
     stored: FullRun
-    course: Path = COURSE_FILE
 
     def __str__(self) -> str:
         return str(self.stored)
@@ -123,10 +103,9 @@ class ChapterResults:
         return {"this run": np.asarray(mine)} | ({"stored full run": self.stored.series[name]} if self.stored else {})
 
     def record(self, **numbers: Any) -> None:
-        """Record headline numbers (scalars) and show each beside its expected band.
+        """Record headline numbers and show each beside its expected band; what is not one number is a ``TypeError``.
 
-        What is not one number is a ``TypeError``. With the environment variable COURSE_STRICT=1, a number outside its
-        band is an ``OutOfBand``, after all are recorded.
+        With COURSE_STRICT=1 in the environment, one outside its band is an ``AssertionError`` after all are recorded.
         """
         values = {name: _scalar(name, value) for name, value in numbers.items()}
         header = f"{'number':<34} {'value':>11}   expected ({self.profile})"
@@ -135,13 +114,10 @@ class ChapterResults:
         outside = [name for name in values if name in self.bands and not in_band(values[name], self.bands[name])]
         if outside and os.environ.get("COURSE_STRICT") == "1":
             words = (f"{name} = {values[name]:.6g}, expected {self.bands[name]}" for name in outside)
-            raise OutOfBand(f"chapter {self.number}: " + "; ".join(words))
+            raise AssertionError(f"chapter {self.number}: " + "; ".join(words))
 
     def keep(self, **arrays: ArrayLike) -> None:
-        """Keep small arrays of numbers (curves, tables over seeds) for the full run, with six significant digits.
-
-        One of more than 5,000 entries is a ``ValueError``: stored results are small.
-        """
+        """Keep arrays for the full run, with six digits; one of more than 5,000 entries is a ``ValueError``."""
         kept = {}
         for name, values in arrays.items():
             array = np.asarray(values, dtype=float)
@@ -151,78 +127,21 @@ class ChapterResults:
         shapes = ", ".join(f"{name} {np.shape(values)}" for name, values in kept.items())
         _emit(SERIES_MIME, {"chapter": self.number, "series": kept}, f"kept for the full run: {shapes}")
 
-    def keep_scoreboard(self, table: Mapping[str, Mapping[str, ArrayLike]]) -> None:
-        """Keep model → metric → one number for each seed as the series ``scoreboard`` (models, metrics, seeds).
-
-        The names are those that ``course.yml`` announces. One missing or unknown, a value that is not finite, or
-        different numbers of seeds are a ``ValueError``.
-        """
-        models, metrics = announced_scoreboard(self.number, self.course)
-        names = [metric["name"] for metric in metrics]
-        _same_names("models", models, table)
-        for model in models:
-            _same_names(f"metrics of {model!r}", names, table[model])
-        rows = [[np.atleast_1d(np.asarray(table[model][name], dtype=float)) for name in names] for model in models]
-        seeds = sorted({len(values) for row in rows for values in row})
-        if len(seeds) != 1:
-            raise ValueError(f"every entry of the scoreboard needs equally many seeds, got {seeds}")
-        board = np.array(rows)
-        for i, j in np.argwhere(~np.isfinite(board).all(axis=2))[:1]:
-            raise ValueError(f"{names[j]} of {models[i]!r} is {board[i, j].tolist()}: not finite")
-        self.keep(scoreboard=board)
-
 
 def chapter(
     number: str, profile: str = "quick", *, course: Path = COURSE_FILE, folder: Path = FULL_RESULTS
 ) -> ChapterResults:
-    """Return the results of a chapter, e.g. "02"; unknown chapters and profiles are a ``ValueError``, as in ``bands``.
-
-    ``course`` and ``folder`` are another course file and another place of the stored full runs, for tests.
-    """
-    return ChapterResults(number, profile, bands(number, profile, course), full(number, folder), course)
-
-
-def announced_scoreboard(number: str, course: Path = COURSE_FILE) -> tuple[list[str], list[dict]]:
-    """Return the models and metrics (``name``, ``label``, ``unit``, ``better``) that ``course.yml`` announces.
-
-    A chapter that announces none is a ``ValueError``.
-    """
-    for entry in read_course(course):
-        if entry["name"].split("_")[0] == number and "scoreboard" in entry:
-            return entry["scoreboard"]["models"], entry["scoreboard"]["metrics"]
-    raise ValueError(f"course.yml announces no scoreboard for chapter {number!r}")
-
-
-@dataclass(frozen=True)
-class Scoreboard:
-    """Every model judged by every metric; ``values`` is (models, metrics, seeds)."""
-
-    models: Sequence[str]
-    metrics: Sequence[Mapping[str, str]]
-    values: np.ndarray
-
-    def ranks(self) -> np.ndarray:
-        """Return (models, metrics) ranks of the means, 1 for the best; NaN for a metric of which no end is better."""
-        from scipy.stats import rankdata
-
-        signs = np.array([{"high": -1.0, "low": 1.0}.get(metric["better"], np.nan) for metric in self.metrics])
-        return rankdata(signs * self.values.mean(2), axis=0, nan_policy="propagate")
-
-
-def _same_names(what: str, expected: Sequence[str], found: Mapping) -> None:
-    if set(expected) != set(found):
-        missing, unknown = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
-        raise ValueError(f"{what} are not those of course.yml: missing {missing}, unknown {unknown}")
+    """Return the results of a chapter, e.g. "02", from a course file and the folder of stored full runs."""
+    return ChapterResults(number, profile, bands(number, profile, course), full(number, folder))
 
 
 def _emit(mime: str, payload: dict, text: str) -> None:
-    from IPython import get_ipython
-    from IPython.display import display
+    from IPython import display, get_ipython
 
     if get_ipython() is None:
         print(text)  # a plain Python program
     else:
-        display({"text/plain": text, mime: payload}, raw=True)
+        display.display({"text/plain": text, mime: payload}, raw=True)
 
 
 def _line(name: str, value: float, band: tuple[float, float] | None) -> str:

@@ -7,7 +7,7 @@ import re
 import pytest
 from notebook_files import CHAPTERS, NAMES, NOTEBOOKS, code_cells, markdown, read
 
-from course_utils.results import read_course, read_planned
+from course_utils.results import read_course
 from course_utils.runtime import ROOT
 from course_utils.tools.exercises import exercise_numbers
 
@@ -64,7 +64,7 @@ PLANS = {
 
 @pytest.mark.parametrize("name", PLANS)
 def test_the_minutes_of_a_plan_add_up_and_it_names_what_exists(name):
-    planned = {entry["name"].split("_")[0] for entry in read_planned()}
+    planned = {entry["name"].split("_")[0] for entry in read_course(part="planned")}
     for text in PLANS[name]:
         table = rows(text)
         assert sum(int(row[0]) for row in table) == stated(text), name
@@ -188,7 +188,7 @@ def test_decimal_numbers_stand_in_the_notebook_or_the_stored_results(number):
 
 def test_every_chapter_of_the_course_is_there_and_no_other():
     numbers, here = re.findall(r"^## (\d\d) ", TEXT, re.M), [name.split("_")[0] for name in NAMES]
-    planned = [entry["name"].split("_")[0] for entry in read_planned()]
+    planned = [entry["name"].split("_")[0] for entry in read_course(part="planned")]
     assert numbers[: len(here)] == here
     assert set(numbers[len(here) :]) <= set(planned)
 

@@ -21,7 +21,6 @@ ALLOWED = {
     "datasets": {"street_digits", "pictures"},  # load("street-digits") draws; load(path) reads pictures of one's own
     "judge": {"datasets", "fit"},  # a classifier is trained, on a Split
     "street_digits": {"progress"},  # drawing 20,000 takes some fifteen seconds, which must be seen
-    "widgets": {"plots"},
     "checks": {"checks"},  # checks.chapter_NN use the core in checks/__init__
 }
 

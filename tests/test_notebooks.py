@@ -5,6 +5,7 @@ import json
 import re
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 from notebook_files import CHAPTERS, NAMES, NOTEBOOKS, SOLUTIONS, code_cells, markdown, read, shown, tags
@@ -237,5 +238,8 @@ def test_stored_full_results_are_of_the_present_parameters(path):
     assert set(stored["numbers"]) == set(announced)
     for name, value in stored["numbers"].items():
         assert in_band(value, tuple(announced[name])), f"{name} = {value} outside {announced[name]}"
+    if board := chapter.get("scoreboard"):
+        shape = (len(board["models"]), len(board["metrics"]))
+        assert np.shape(stored["series"]["scoreboard"])[:2] == shape, "models × metrics × seeds"
     assert stored["versions"]["torch"] and stored["machine"]["processor"] and stored["minutes"] > 0
     assert path.stat().st_size < 200_000

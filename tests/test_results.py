@@ -10,7 +10,7 @@ import torch
 from helpers import keywords
 
 from course_utils import results
-from course_utils.results import FullRun, OutOfBand, bands, chapter, full, in_band, mean_std
+from course_utils.results import FullRun, bands, chapter, full, in_band, mean_std
 from course_utils.tools.notebook import recorded
 
 COURSE = """
@@ -81,10 +81,10 @@ def test_an_unknown_chapter_or_profile_is_named_with_the_known_ones(ask, course)
 
 def test_planned_chapters_stand_beside_those_that_are_written(course, tmp_path):
     assert [entry["name"] for entry in results.read_course(course)] == ["01_first", "02_second"]
-    assert results.read_planned(course) == []
+    assert results.read_course(course, "planned") == []
     planned = tmp_path / "planned.yml"
     planned.write_text("chapters: []\nplanned: [{name: 03_third, title: Third, needs: []}]")
-    assert [entry["title"] for entry in results.read_planned(planned)] == ["Third"]
+    assert [entry["title"] for entry in results.read_course(planned, "planned")] == ["Third"]
 
 
 def test_the_edges_lie_in_the_band_and_nan_in_none():
@@ -136,9 +136,9 @@ def test_a_number_outside_is_shown_and_in_strict_mode_raises_after_it_was_record
     first.record(error=0.3)
     assert shown[0]["text/plain"].endswith("OUTSIDE")
     monkeypatch.setenv("COURSE_STRICT", "1")
-    with pytest.raises(OutOfBand, match=r"chapter 01: error = 0.3, expected \(0.1, 0.2\)"):
+    with pytest.raises(AssertionError, match=r"chapter 01: error = 0.3, expected \(0.1, 0.2\)"):
         first.record(error=0.3)
-    with pytest.raises(OutOfBand, match="nan"):
+    with pytest.raises(AssertionError, match="nan"):
         first.record(error=float("nan"))
     assert len(shown) == 3
     first.record(error=0.15, unknown=7)
@@ -146,7 +146,7 @@ def test_a_number_outside_is_shown_and_in_strict_mode_raises_after_it_was_record
 
 @pytest.mark.parametrize("value", ["0.15", [0.1, 0.2], None, torch.ones(2), np.ones(3)])
 def test_what_is_not_one_number_is_refused(first, value):
-    with pytest.raises(TypeError, match="error = .* is not one number"):
+    with pytest.raises(TypeError, match=r"error = .* is not one number"):
         first.record(error=value)
 
 
@@ -191,9 +191,7 @@ def test_a_stored_full_run_is_read_back(tmp_path):
     for number in ("01", "01_first"):
         run = full(number, tmp_path)
         assert run and run.numbers == {"error": 0.05} and run.minutes == 12.3
-        assert (run.parameters, run.machine, run.versions) == tuple(
-            STORED[name] for name in ("parameters", "machine", "versions")
-        )
+        assert (run.parameters, run.machine) == (STORED["parameters"], STORED["machine"])
         assert isinstance(run.series["curve"], np.ndarray) and run.series["curve"].shape == (2, 2)
         assert str(run) == "stored full run: mnist, 12 min on a processor"
     bare = FullRun(numbers={"error": 1.0}, minutes=3)
@@ -214,75 +212,20 @@ def test_this_run_stands_beside_the_stored_one_if_there_is_one(first, course, tm
         found.beside([5], "another")
 
 
-# --------------------------------------------------------------------------------------------- scoreboard
-
-
-BOARD = """
-    chapters:
-      - name: 07_board
-        profiles: {quick: {}, full: {}}
-        numbers: {}
-        scoreboard:
-          models: [a model, another]
-          metrics:
-            - {name: nats, label: Nats, unit: nats, better: high}
-            - {name: distance, label: Distance, unit: "", better: low}
-            - {name: free, label: Free, unit: "", better: ""}
-"""
-
-
-@pytest.fixture
-def board(tmp_path):
-    path = tmp_path / "board.yml"
-    path.write_text(textwrap.dedent(BOARD))
-    return path
-
-
-def entries(**changes):
-    row = {"nats": [1.0, 3.0], "distance": np.array([5.0, 6.0]), "free": torch.tensor([0.0, 1.0])}
-    return {"a model": row, "another": row | {"nats": [7.0, 7.0], "distance": [5.5, 5.5]}} | changes
-
-
-def test_a_scoreboard_is_kept_in_the_announced_order(board, shown, tmp_path):
-    backwards = {name: dict(reversed(row.items())) for name, row in reversed(entries().items())}
-    chapter("07", course=board, folder=tmp_path).keep_scoreboard(backwards)
-    series = shown[0][results.SERIES_MIME]["series"]
-    assert series == {"scoreboard": [[[1, 3], [5, 6], [0, 1]], [[7, 7], [5.5, 5.5], [0, 1]]]}
-
-
-def test_ranks_follow_what_is_better_and_share_ties(board):
-    models, metrics = results.announced_scoreboard("07", board)
-    values = np.array([[[1, 3], [5, 6], [0, 1]], [[7, 7], [5.5, 5.5], [0, 1]]], dtype=float)
-    ranks = results.Scoreboard(models, metrics, values).ranks()
-    np.testing.assert_array_equal(ranks[:, 0], [2, 1])
-    np.testing.assert_array_equal(ranks[:, 1], [1.5, 1.5])
-    assert np.isnan(ranks[:, 2]).all()
-
-
-def test_a_scoreboard_with_holes_is_refused(board, course, tmp_path):
-    keep = chapter("07", course=board, folder=tmp_path).keep_scoreboard
-    row = entries()["a model"]
-    with pytest.raises(ValueError, match=r"models .* missing \['another'\], unknown \['new'\]"):
-        keep({"a model": row, "new": row})
-    with pytest.raises(ValueError, match=r"metrics of 'another' .* missing \['free'\]"):
-        keep(entries(another={k: v for k, v in row.items() if k != "free"}))
-    with pytest.raises(ValueError, match=r"nats of 'another' is \[1.0, nan\]: not finite"):
-        keep(entries(another=row | {"nats": [1.0, np.nan]}))
-    with pytest.raises(ValueError, match=r"equally many seeds, got \[1, 2\]"):
-        keep(entries(another=row | {"nats": 1.0}))
-    with pytest.raises(ValueError, match="no scoreboard for chapter '01'"):
-        chapter("01", course=course, folder=tmp_path).keep_scoreboard(entries())
-
-
 def test_defaults_are_the_real_course():
     """Each optional keyword of the module: what it is if left out (the tests above give other values)."""
     defaults = {("bands", "profile"), ("chapter", "profile"), ("mean_std", "form")}  # tried above without them
-    places = {(name, "path") for name in ("read_course", "read_planned")}
-    places |= {("full", "folder"), ("chapter", "folder"), ("chapter", "course"), ("bands", "course")}
-    places |= {("announced_scoreboard", "course")}
+    places = {
+        ("read_course", "path"),
+        ("read_course", "part"),
+        ("full", "folder"),
+        ("chapter", "folder"),
+        ("chapter", "course"),
+        ("bands", "course"),
+    }
     assert keywords.optional(results) == defaults | places
-    assert results.read_course() == results.read_course(results.COURSE_FILE)
-    assert {entry["name"] for entry in results.read_planned()}.isdisjoint(e["name"] for e in results.read_course())
+    written, planned = results.read_course(), results.read_course(part="planned")
+    assert written == results.read_course(results.COURSE_FILE, "chapters")
+    assert {entry["name"] for entry in planned}.isdisjoint(entry["name"] for entry in written)
     assert bands("02") == bands("02", "quick", results.COURSE_FILE) != bands("02", "full")
     assert chapter("02").stored and str(chapter("02")) == str(full("02", results.FULL_RESULTS))
-    assert results.announced_scoreboard("07") == results.announced_scoreboard("07", results.COURSE_FILE)

@@ -33,17 +33,26 @@ def draw(slope):
 
 widgets.slider(draw, [0, 1, 2, 3], name="slope", label=lambda k: f"slope {k}", start=1)
 """
-EXPLORER = """
+EXPLORER_IMPORTS = """
+import io
+import ipywidgets
 import torch
+from PIL import Image
+from course_utils import plots
+"""
+EXPLORER = """
 grey = lambda z: ((z + 2) / 4)[:, None, None, :].expand(-1, 1, 8, 2)
-widgets.latent_explorer(grey, values=[-2, 0, 2])
+latent_explorer(grey, [-2.0, 0.0, 2.0])
 """
 
 
 def tiny_chapter(path):
     """Execute a chapter with two kinds of sliders; the result keeps their state, as that of `course run` does."""
     text = new_markdown_cell("# 06 Sliders\n\nIn $x$:\n\n$$y = a x \\tag{6.1}$$\n\nBy (6.1) they move.")
-    notebook = new_notebook(cells=[text, new_code_cell(SLIDERS), new_code_cell(EXPLORER)])
+    sources = [cell.source for cell in nbformat.read(NOTEBOOKS / f"{STORED[1]}.ipynb", 4).cells]
+    (explorer,) = [source for source in sources if "def latent_explorer(" in source]
+    codes = (SLIDERS, EXPLORER_IMPORTS, explorer, EXPLORER)
+    notebook = new_notebook(cells=[text, *map(new_code_cell, codes)])
     NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
     nbformat.write(notebook, path)
 

@@ -4,12 +4,11 @@ from functools import partial
 import ipywidgets
 import matplotlib.pyplot as plt
 import pytest
-import torch
 from helpers import keywords
 
 from course_utils import widgets
 from course_utils.plots import plot_curves
-from course_utils.widgets import latent_explorer, slider, static_twin
+from course_utils.widgets import control, slider, static_twin
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +58,13 @@ def test_the_links_are_widgets_that_a_page_can_store():
     assert len(linked) == 2
 
 
+def test_one_control_can_choose_in_several_stacks(links):
+    stacks = [ipywidgets.Stack([ipywidgets.Label(value=text) for text in "ab"]) for _ in range(2)]
+    handle, words = control("z2", ["-1", "+1"], 1, stacks).children
+    assert (handle.description, handle.value, words.selected_index) == ("z2", 1, 1)
+    assert links == [((handle, "value"), (stack, "selected_index")) for stack in (words, *stacks)]
+
+
 @pytest.mark.parametrize(("values", "start"), [([], 0), (VALUES, 4), (VALUES, -1)])
 def test_a_start_that_is_no_frame_is_refused(values, start):
     with pytest.raises(ValueError, match=f"start = {start}, but there are {len(values)} frames"):
@@ -84,48 +90,6 @@ def test_frames_are_drawn_by_every_kind_of_values():
     assert len(slider(draw, range(1, 4)).children[1].children) == 3
 
 
-# ------------------------------------------------------------------------------------ latent explorer
-
-
-def code_as_picture(z):
-    """A picture (1, 1, d) whose pixels are the code, so a frame tells which code it shows."""
-    return (z / 4 + 0.5)[:, None, None, :]
-
-
-def codes_of(stack):
-    return [plt.imread(io.BytesIO(frame.value))[0] for frame in stack.children]
-
-
-def test_the_frame_behind_two_positions_is_the_decoded_code():
-    values, base = [-2.0, -1.0, 1.5], torch.tensor([0.2, -0.4, 0.6])
-    box = latent_explorer(code_as_picture, values=values, base=base, dims=(2, 0))
-    outer = box.children[2]
-    for i, first in enumerate(values):
-        for j, picture in enumerate(codes_of(outer.children[i])):
-            expected = torch.tensor([values[j], -0.4, first]) / 4 + 0.5
-            assert picture.tolist() == pytest.approx(expected.tolist(), abs=1 / 255)
-
-
-def test_both_sliders_start_in_the_middle_and_are_linked_in_the_browser(links):
-    box = latent_explorer(code_as_picture, values=[-1, 0, 1])
-    (one, words_one), (two, words_two) = box.children[0].children, box.children[1].children
-    outer = box.children[2]
-    assert (one.description, two.description, one.value, two.value) == ("z1", "z2", 1, 1)
-    assert outer.selected_index == 1 and all(stack.selected_index == 1 for stack in outer.children)
-    targets = [(one, words_one), (one, outer), (two, words_two), *((two, stack) for stack in outer.children)]
-    assert links == [((control, "value"), (stack, "selected_index")) for control, stack in targets]
-
-
-def test_an_explorer_names_what_is_wrong():
-    with pytest.raises(ValueError, match="1 values"):
-        latent_explorer(code_as_picture, values=[0])
-    for dims in ((0, 0), (0, 2), (-1, 0)):
-        with pytest.raises(ValueError, match="not two different dimensions of a code of length 2"):
-            latent_explorer(code_as_picture, values=[0, 1], dims=dims)
-    with pytest.raises(ValueError, match="3 images for 4 codes"):
-        latent_explorer(lambda z: code_as_picture(z)[:3], values=[0, 1])
-
-
 # ------------------------------------------------------------------------------------------- keywords
 
 
@@ -143,15 +107,8 @@ def _titles(figure):
     return [axis.get_title() for axis in figure.axes]
 
 
-def _first_codes(box):
-    """The codes of the two pictures behind the first position of the first slider, in units of the pixels."""
-    return [[round(float(pixel) * 4 - 2, 1) for pixel in picture] for picture in codes_of(box.children[-1].children[0])]
-
-
 choose = partial(slider, draw, [1, 2])
 twin = partial(static_twin, draw, [1, 2])
-explore = partial(latent_explorer, code_as_picture, values=[0.0, 1.0])
-explore3 = partial(explore, base=[0.4, 0.8, 1.2])
 
 #: make, keyword, its value, what it changes (read from what is made), before and after.
 KEYWORDS = [
@@ -169,10 +126,6 @@ KEYWORDS = [
     (twin, "columns", 1, _grid, (1, 2), (2, 1)),
     (partial(static_twin, draw, [1] * 4), "columns", 2, _grid, (2, 3), (2, 2)),
     (twin, "width", 5.0, lambda figure: figure.get_figwidth(), 2 * 3.6, 2 * 5.0),
-    (explore, "values", [-1.0, 2.0], _words, ["+0.00", "+1.00"], ["-1.00", "+2.00"]),
-    (explore, "base", [0.0, 0.0, 2.0], _first_codes, [[0, 0], [0, 1]], [[0, 0, 2], [0, 1, 2]]),
-    (explore3, "dims", (2, 1), _first_codes, [[0, 0, 1.2], [0, 1, 1.2]], [[0.4, 0, 0], [0.4, 1, 0]]),
-    (explore, "size", 90, lambda box: box.children[-1].children[0].children[0].width, "224", "90"),
 ]
 
 
