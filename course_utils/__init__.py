@@ -10,6 +10,7 @@ A map, in the order in which data flow through a chapter:
 ``synthetic``      2-D toy distributions whose density is known
 ``batches``        seeded, shuffled batches of resident tensors, as float in [0, 1]
 ``fit``            ``fit`` and ``evaluate``: the training loop
+``capture``        a training step recorded once on a CUDA device and replayed
 ``checkpoint``     weights, history and random states in a file; reading one runs no code
 ``densities``      log-probabilities, KL divergences, the importance-weighted bound, in nats
 ``metrics``        numbers that judge a model or a set: errors, PSNR, SSIM, probes, dimension

@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from course_utils import checkpoint as files
 from course_utils.batches import Batches, Data
+from course_utils.capture import Steps, obstacle
 from course_utils.progress import Line, in_words, seconds_left
 from course_utils.runtime import set_seed
 
@@ -84,13 +84,13 @@ def fit(
     model.to(batches.device)
     model.to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     held_out = None if valid is None else Batches(valid, 500, shuffle=False, **form)
-    players = _players(model, objective, lr, optimizer, epochs * len(batches) if cosine else 0)
+    players = _players(model, objective, lr, optimizer, batches.device)
     rates = {player.prefix: float(player.optimizer.defaults.get("lr", math.nan)) for player in players}
     settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16, "players": rates}
     settings |= {"cosine_epochs": epochs if cosine else 0, "channels_last": channels_last}
     folder = files.Folder(checkpoint, settings)
     line, label = Line(bool(progress)), f"{progress}: " if isinstance(progress, str) else ""
-    run = _Run(model, players, batches, held_out, epochs, bf16, seed, line, label)
+    run = _Run(model, players, batches, held_out, epochs, cosine, bf16, seed, line, label)
     history = run.start(folder.last(resume))
     run.train(history, folder, on_epoch_end)
     return history
@@ -139,7 +139,13 @@ class _Player:
     prefix: str
     objective: Objective
     optimizer: torch.optim.Optimizer
-    schedule: LambdaLR | None
+    rates: list[float]  # of each group of parameters, as the training begins
+
+    def decay(self, share: float) -> None:
+        """Set the learning rates for a step at this share of the training, along half a cosine."""
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            now = rate * (0.5 * (1 + math.cos(math.pi * share)))
+            group["lr"] = group["lr"].fill_(now) if isinstance(group["lr"], Tensor) else now
 
 
 @dataclass
@@ -151,29 +157,30 @@ class _Run:
     batches: Batches
     held_out: Batches | None
     epochs: int
+    cosine: bool
     bf16: bool
     seed: int
     line: Line
     label: str
 
-    def steppers(self) -> list[Any]:
-        """Return what has a state beside the model: optimizers and schedules."""
-        return [part for player in self.players for part in (player.optimizer, player.schedule) if part is not None]
+    def __post_init__(self) -> None:
+        reason = obstacle([player.optimizer for player in self.players], self.batches.resident, self.batches.device)
+        self.steps = Steps(self.step, self.batches, reason)
 
     def start(self, state: dict[str, Any] | None) -> History:
         """Return the history to go on from: empty, or that of a checkpoint, with everything restored."""
         if state is None:
             return []
         files.put(state["model"], self.model, "last.pt")
-        for part, own in zip(self.steppers(), state["steppers"], strict=True):
-            part.load_state_dict(own)
+        for player, own in zip(self.players, state["optimizers"], strict=True):
+            player.optimizer.load_state_dict(own)
         files.set_random_states(state["random"])
         return state["history"]
 
     def state(self) -> dict[str, Any]:
         """Return all that a run needs to go on, but for its history."""
-        steppers = [part.state_dict() for part in self.steppers()]
-        return {"model": self.model.state_dict(), "steppers": steppers, "random": files.random_states()}
+        optimizers = [player.optimizer.state_dict() for player in self.players]
+        return {"model": self.model.state_dict(), "optimizers": optimizers, "random": files.random_states()}
 
     def train(self, history: History, folder: files.Folder, on_epoch_end: Hook | None) -> None:
         """Train the epochs that the history lacks; what stops it leaves the weights of the last finished one."""
@@ -197,18 +204,18 @@ class _Run:
     def epoch(self, number: int) -> dict[str, float]:
         """Train one epoch; return the mean of every term, and the speed."""
         self.model.train()
-        rows: list[dict[str, Tensor]] = []
-        started, sizes = time.perf_counter(), []
-        for batch in self.batches.epoch(number):
-            inputs = batch if isinstance(batch, tuple) else (batch,)
-            rows.append({name: term for player in self.players for name, term in self.step(player, inputs).items()})
-            sizes.append(len(inputs[0]))
+        started, sizes, total = time.perf_counter(), [], len(self.batches)
+        for k, (size, batch) in enumerate(self.steps.epoch(number)):
+            for player in self.players if self.cosine else ():
+                player.decay((number * total + k) / (self.epochs * total))
+            self.steps.train(batch)
+            sizes.append(size)
             if self.line.due():
-                loss = float(next(iter(rows[-1].values())))  # the only wait for the device within an epoch
+                loss = self.steps.loss()  # the only wait for the device within an epoch
                 if not math.isfinite(loss):
                     break
-                self.show(number, len(rows) / len(self.batches), loss, sum(sizes), time.perf_counter() - started)
-        means = _means(rows, sizes, f"epoch {number + 1}", len(self.batches))
+                self.show(number, (k + 1) / total, loss, sum(sizes), time.perf_counter() - started)
+        means = _means(*self.steps.terms(), sizes, f"epoch {number + 1}", total)
         seconds = time.perf_counter() - started
         return means | {"seconds": seconds, "images_per_second": sum(sizes) / seconds}
 
@@ -218,16 +225,19 @@ class _Run:
         speed = f"{images / elapsed:,.0f} images/s · {left:.0f} s left"
         self.line.show(f"{self.label}epoch {epoch + 1}/{self.epochs} · loss {loss:.4g} · {speed}")
 
-    def step(self, player: _Player, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        """Change this player's parameters once; return its terms, detached and still on the device."""
-        player.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.batches.device.type, torch.bfloat16, enabled=self.bf16):
-            terms = _checked(player.objective(self.model, *inputs))
-        terms["loss"].backward()
-        player.optimizer.step()
-        if player.schedule is not None:
-            player.schedule.step()
-        return {player.prefix + name: term.detach() for name, term in terms.items()}
+    def step(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Let every player change its parameters once; return their terms, detached and still on the device."""
+        found = {}
+        for player in self.players:
+            player.optimizer.zero_grad(set_to_none=True)
+            with torch.autocast(
+                self.batches.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=bool(self.steps.obstacle)
+            ):
+                terms = _checked(player.objective(self.model, *inputs))
+            terms["loss"].backward()
+            player.optimizer.step()
+            found |= {player.prefix + name: term.detach() for name, term in terms.items()}
+        return found
 
     def validation(self, epoch: int) -> dict[str, float]:
         """Return the terms on the held-out data, if there are any."""
@@ -244,7 +254,7 @@ def _named(objective: Objectives) -> dict[str, tuple[str, Objective]]:
     return {path: (path and f"{path.replace('.', '_')}_", each) for path, each in objectives.items()}
 
 
-def _players(model: nn.Module, objective: Objectives, lr, optimizer, steps: int) -> list[_Player]:
+def _players(model: nn.Module, objective: Objectives, lr, optimizer, device: torch.device) -> list[_Player]:
     objectives, players = _named(objective), []
     if isinstance(lr, dict) and set(lr) != set(objectives):
         raise ValueError(f"lr names {sorted(lr)}, the objectives are {sorted(objectives)}")
@@ -256,16 +266,15 @@ def _players(model: nn.Module, objective: Objectives, lr, optimizer, steps: int)
             raise ValueError(f"the model has no submodule {path!r}; it has {names}") from error
         if not parameters:
             raise ValueError(f"there is nothing to train in {path or 'the model'!r}: no parameter requires a gradient")
-        own = optimizer(parameters) if optimizer else _adam(parameters, lr[path] if isinstance(lr, dict) else lr)
-        players.append(_Player(prefix, function, own, _half_cosine(own, steps) if steps else None))
+        rate = lr[path] if isinstance(lr, dict) else lr
+        own = optimizer(parameters) if optimizer else _adam(parameters, rate, device)
+        players.append(_Player(prefix, function, own, [float(group["lr"]) for group in own.param_groups]))
     return players
 
 
-def _half_cosine(optimizer: torch.optim.Optimizer, steps: int) -> LambdaLR:
-    return LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step, steps) / steps)))
-
-
-def _adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+def _adam(parameters: list[nn.Parameter], lr: float, device: torch.device) -> torch.optim.Optimizer:
+    if device.type == "cuda":  # a step that is captured reads its rate from the device
+        return torch.optim.Adam(parameters, lr=torch.tensor(lr, device=device), fused=True, capturable=True)
     try:
         return torch.optim.Adam(parameters, lr=lr, fused=True)
     except RuntimeError:  # a device without fused kernels
@@ -288,13 +297,13 @@ def _evaluate(model, objectives, batches: Batches, bf16: bool, seed: int, where=
         files.set_random_states(states)
         for module, training in modes:  # each its own: a part may have been frozen in evaluation mode
             module.training = training
-    return _means(rows, sizes, where, len(batches))
+    table = torch.stack([torch.stack([row[name].float() for name in rows[0]]) for row in rows])
+    return _means(list(rows[0]), table, sizes, where, len(batches))
 
 
-def _means(rows: list[dict[str, Tensor]], sizes: list[int], where: str, total: int) -> dict[str, float]:
-    """Average terms over images; the one place where the device is waited for. Refuse NaN and infinity."""
-    names = list(rows[0])
-    table = torch.stack([torch.stack([row[name].float() for name in names]) for row in rows]).cpu().double()
+def _means(names: list[str], table: Tensor, sizes: list[int], where: str, total: int) -> dict[str, float]:
+    """Average terms (batches, terms) over images; here the device is waited for. Refuse NaN and infinity."""
+    table = table.cpu().double()
     bad = (~table.isfinite()).nonzero()
     if len(bad):
         batch, term = bad[0].tolist()

@@ -17,7 +17,9 @@ PACKAGE = ROOT / "course_utils"
 ALLOWED = {
     "batches": set(),
     # progress: the line that fit shows, and sweeps in notebooks share; checkpoint: the state of a run in a file
-    "fit": {"batches", "progress", "checkpoint"},
+    # capture: the recorded step of a training on a card
+    "fit": {"batches", "progress", "checkpoint", "capture"},
+    "capture": {"batches"},
     "datasets": {"street_digits", "pictures"},  # load("street-digits") draws; load(path) reads pictures of one's own
     "judge": {"datasets", "fit"},  # a classifier is trained, on a Split
     "street_digits": {"progress"},  # drawing 20,000 takes some fifteen seconds, which must be seen

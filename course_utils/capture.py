@@ -1,0 +1,128 @@
+"""A training step of fixed shape, captured once as a CUDA graph and replayed: then the card is the limit, not the host.
+
+A small network needs some hundred kernels a step, and Python hands them over one by one more slowly than the card
+computes them; a graph hands them over at once. It reads and writes the same memory at every replay, so what changes
+from step to step stands in tensors that are filled before: the indices of the batch, the learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_utils.batches import Batches
+
+#: Full batches that run as they are before one is captured: libraries choose kernels and take memory meanwhile.
+WARM_UP = 3
+
+
+def warm(step: Callable[[], None], device: torch.device) -> None:
+    """Carry out a step as it is, on a stream beside the usual one, as torch asks for before a capture."""
+    beside = torch.cuda.Stream(device)
+    beside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(beside):
+        step()
+    torch.cuda.current_stream(device).wait_stream(beside)
+
+
+def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """Capture a step as a CUDA graph, without carrying it out; return its replay.
+
+    ``RuntimeError`` if it does what cannot be captured, such as waiting for a value on the host.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.device(device), torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
+def obstacle(optimizers: list[torch.optim.Optimizer], resident: bool, device: torch.device) -> str:
+    """Return why a step cannot be captured, in words; "" if nothing is known to stand in the way."""
+    if device.type != "cuda":
+        return f"{device.type} has no graphs"
+    if not resident:
+        return "the data do not lie on the device"
+    odd = [type(own).__name__ for own in optimizers if not all(g.get("capturable") for g in own.param_groups)]
+    return f"{odd[0]} was made without capturable=True" if odd else ""
+
+
+class Steps:
+    """The steps of a training: ``train`` carries out one, ``terms`` returns what they gave since the epoch began.
+
+    ``step(inputs)`` trains on a batch and returns named terms. Without an ``obstacle`` the step on full batches is
+    captured after a few that run as they are; the smaller last batch of an epoch always runs as it is.
+    """
+
+    def __init__(
+        self, step: Callable[[tuple[Tensor, ...]], dict[str, Tensor]], batches: Batches, obstacle: str
+    ) -> None:
+        self.step, self.batches, self.device, self.obstacle = step, batches, batches.device, obstacle
+        self.names: list[str] = []
+        self.rows: list[Tensor] = []  # of an epoch that runs as it is
+        self.done, self.seen, self.replay = 0, 0, None  # type: int, int, Callable[[], None] | None
+        if not obstacle:  # what a recorded step reads and writes
+            self.index = torch.zeros(batches.batch_size, dtype=torch.int64, device=self.device)
+            self.place = torch.zeros(1, dtype=torch.int64, device=self.device)
+            self.table = torch.zeros(len(batches), 0, device=self.device)
+
+    def epoch(self, number: int) -> Iterator[tuple[int, Any]]:
+        """Begin an epoch; yield the size of each of its batches, and what ``train`` takes of it."""
+        self.rows, self.done = [], 0
+        if self.obstacle:
+            for batch in self.batches.epoch(number):
+                inputs = batch if isinstance(batch, tuple) else (batch,)
+                yield len(inputs[0]), inputs
+        else:
+            self.place.zero_()
+            for index in self.batches.order(number).to(self.device).split(self.batches.batch_size):
+                yield len(index), index
+
+    def train(self, batch: Any) -> None:
+        """Carry out the step on a batch, from the recording if there is one."""
+        self.done += 1
+        if self.obstacle:
+            self.rows.append(self._stacked(self.step(batch)))
+        elif len(batch) < self.batches.batch_size:
+            self._write(batch)
+        else:
+            self.index.copy_(batch)
+            self._full()
+
+    def loss(self) -> float:
+        """Return the first term of the last batch; this waits for the device."""
+        return float(self.rows[-1][0] if self.obstacle else self.table[self.done - 1, 0])
+
+    def terms(self) -> tuple[list[str], Tensor]:
+        """Return names and table (batches, terms) of this epoch, still on the device."""
+        return self.names, torch.stack(self.rows) if self.obstacle else self.table[: self.done]
+
+    def _full(self) -> None:
+        """Train on the images of ``index``."""
+        self.seen += 1
+        if self.seen == WARM_UP + 1:
+            try:
+                self.replay = record(lambda: self._write(self.index), self.device)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:200]
+                print(f"training step by step, because the step cannot be captured: {reason}")
+        if self.replay is not None:
+            self.replay()
+        elif self.seen <= WARM_UP:
+            warm(lambda: self._write(self.index), self.device)
+        else:
+            self._write(self.index)
+
+    def _write(self, index: Tensor) -> None:
+        """Train on these images; the terms go into the next row of the table."""
+        terms = self._stacked(self.step(self.batches.at(index)))
+        if self.table.shape[1] == 0:
+            self.table = torch.zeros(len(self.table), len(terms), device=self.device)
+        self.table.index_copy_(0, self.place, terms[None])
+        self.place.add_(1)
+
+    def _stacked(self, terms: dict[str, Tensor]) -> Tensor:
+        self.names = self.names or list(terms)
+        return torch.stack([terms[name].float() for name in self.names])
