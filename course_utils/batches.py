@@ -104,8 +104,8 @@ class Batches:
 
     def at(self, index: Tensor) -> tuple[Tensor, ...]:
         """Return resident images of these numbers (B,) as a batch, and their labels if they were asked for."""
-        x = self._laid_out(as_float(self.images[index]))  # type: ignore[index]
-        return (x, self.labels[index]) if self.with_labels else (x,)  # type: ignore[index]
+        x = self._laid_out(as_float(self.images[index]))
+        return (x, self.labels[index]) if self.with_labels else (x,)
 
     def _from_loader(self, number: int) -> Iterator[Batch]:
         dataset = self.dataset

@@ -227,7 +227,7 @@ class _Run:
 
     def step(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Let every player change its parameters once; return their terms, detached and still on the device."""
-        found = {}
+        found: dict[str, Tensor] = {}
         for player in self.players:
             player.optimizer.zero_grad(set_to_none=True)
             with torch.autocast(
