@@ -88,6 +88,14 @@ def test_the_key_changes_with_all_that_decides_the_numbers(toy, what, change, ma
     assert (plans(toy, **asked)[0].key != before) is matters, what
 
 
+def test_the_key_changes_with_the_device(toy, monkeypatch):
+    keys = set()
+    for device in ("cpu", "cuda", ""):
+        monkeypatch.setenv("COURSE_DEVICE", device)
+        keys.add(plan(read_chapters(toy)[0], "quick").key)
+    assert len(keys) == 3
+
+
 @pytest.mark.parametrize("name", ["torch", "torchvision", "numpy", "scikit-learn"])
 def test_the_key_changes_with_the_versions_of_libraries(toy, monkeypatch, name):
     before, version = plans(toy)[0].key, metadata.version

@@ -33,6 +33,8 @@ def toy(tmp_path):
         (["-p", "epochs", "[1, "], "epochs", "YAML"),
         (["--source", "/"], "course.yml", "--source"),
         (["--jobs", "0"], "0", "x>=1"),
+        (["--device", "cuda:99"], "cuda:99", "not on this machine; use 'cpu'"),
+        (["--device", "gpu"], "gpu", "use 'cpu', 'cuda' or 'mps'"),
     ],
 )
 def test_refused_before_anything_runs(toy, tmp_path, arguments, wrong, nearest):
@@ -40,6 +42,18 @@ def test_refused_before_anything_runs(toy, tmp_path, arguments, wrong, nearest):
     assert result.exit_code == 2, result.output
     assert wrong in result.output and nearest in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_the_device_reaches_the_kernels(toy, tmp_path, monkeypatch):
+    from course_utils.tools import kernel, run
+
+    monkeypatch.setenv("COURSE_DEVICE", "")
+    seen = []
+    monkeypatch.setattr(
+        run, "run", lambda plans, **rest: seen.append(kernel._environment(run.task_of(plans[0]))) or ([], 0)
+    )
+    course("run", "1", "--source", toy, "--output", tmp_path / "run", "--device", "cpu")
+    assert seen[0]["COURSE_DEVICE"] == "cpu"
 
 
 def test_a_course_without_chapters_and_a_notebook_that_is_not_there_are_refused(toy, tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -106,7 +107,7 @@ def plan(chapter: Chapter, profile: str, overrides: Mapping[str, Any] | None = N
 
 
 def key_of(notebook: Path, parameters: Mapping[str, Any]) -> str:
-    """Return a hash of what decides a chapter's numbers: cells, parameters, package, library versions, data files."""
+    """Return a hash of what decides a chapter's numbers: cells, parameters, package, versions, data files, device."""
     from course_utils.tools.notebook import read, source
 
     sources = [[cell["cell_type"], source(cell)] for cell in read(notebook)["cells"]]
@@ -114,7 +115,11 @@ def key_of(notebook: Path, parameters: Mapping[str, Any]) -> str:
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] != "tools":
             digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
-    digest.update(json.dumps([_versions(), _data_files(parameters, notebook.parent)]).encode())
+    digest.update(
+        json.dumps(
+            [_versions(), _data_files(parameters, notebook.parent), os.environ.get("COURSE_DEVICE", "")]
+        ).encode()
+    )
     return digest.hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 import click
 
-from course_utils.runtime import ROOT
+from course_utils.runtime import ROOT, pick_device
 from course_utils.tools.chapter import Chapter, Plan, plan, read_chapters, read_results
 from course_utils.tools.screen import Screen
 
@@ -196,10 +197,11 @@ def scoreboard(markdown: bool, source: Path) -> None:
 @parameter_option
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Chapters at once.")
 @click.option("--resume", is_flag=True, help="Skip chapters that succeeded and have not changed.")
+@click.option("--device", help="Where to compute: cpu, cuda or mps [default: COURSE_DEVICE, else the fastest found].")
 @click.option("--cell-timeout", type=float, help="Limit per cell in seconds [default: from course.yml, at least 300].")
 @source_option
 @output_option
-def run(chapters, profile, pairs, jobs, resume, cell_timeout, source: Path, output: Path) -> None:
+def run(chapters, profile, pairs, jobs, resume, device, cell_timeout, source: Path, output: Path) -> None:
     """Execute chapters (all, or those named) and write a report.
 
     CHAPTERS are numbers (02), names (02_autoencoder) or file names. Exit code 0 only if all of them ran and
@@ -209,6 +211,11 @@ def run(chapters, profile, pairs, jobs, resume, cell_timeout, source: Path, outp
     chosen = choose(chapters, source)
     if not chosen:
         raise click.UsageError(f"{source / 'course.yml'} lists no chapters")
+    if device:
+        try:
+            os.environ["COURSE_DEVICE"] = str(pick_device(device))  # the kernels take it over
+        except ValueError as error:
+            raise click.UsageError(f"--device: {error}") from error
     plans = make_plans(chosen, profile, overrides)
     from course_utils.tools import report, run
 
