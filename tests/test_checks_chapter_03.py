@@ -307,6 +307,7 @@ WRONG = [
 class TestAnswers(Answers):
     check, solutions, wrong = check, SOLUTIONS, WRONG
     as_it_is = ("exercise_2", "exercise_3", "exercise_5")
+    coincide = ("exercise_4",)
 
 
 def test_torch_is_whole_again_after_a_check():

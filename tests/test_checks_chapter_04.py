@@ -222,7 +222,7 @@ WRONG = [
     ("exercise_6", moved(lambda s, n: (n / s) ** 2), "ratio of variances"),
     ("exercise_6", moved(lambda s, n: n), "divide by sigma"),
     ("exercise_6", moved(lambda s, n: -n / s), "the sign"),
-    ("exercise_6", moved(lambda s, n: s - n), "difference of the levels"),
+    ("exercise_6", moved(lambda s, n: s - n), "the difference of the levels; (4.6)"),
     ("exercise_6", moved(lambda s, n: 1 - n / s), "of r(x) − x"),
     ("exercise_6", lambda r, x, s, n: x + (s - n) * (r(x, s) - x) / s**2, "a σ is missing: the step"),
     ("exercise_6", lambda r, x, s, n: x + (s - n) * (r(x, s) - x), "a σ is missing: divide"),

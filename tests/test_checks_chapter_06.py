@@ -87,7 +87,7 @@ WRONG = [
     ("exercise_2", lambda m, s: levels(m, s, F_of=torch.special.ndtr), "Gaussian"),
     ("exercise_2", centred, "centred on k/255"),
     ("exercise_2", lambda m, s: levels(m, s)[:255], "shape"),
-    ("exercise_2", lambda m, s: torch.full((256,), 1 / 256), "0.003906; look at (6.4)"),
+    ("exercise_2", lambda m, s: torch.full((256,), 1 / 256), "level 102 has 0.0195"),
     ("exercise_2", lambda m, s: torch.full((256,), math.nan), "nan; look at (6.4)"),
     ("exercise_3", naive, "but a = 90, b = 91 gives"),
     ("exercise_3", lambda a, b: (torch.sigmoid(b) - torch.sigmoid(a) + 1e-7).log(), "bends the tails"),

@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 
-from course_utils.checks import Exercise, Verdict
+from course_utils import checks
+from course_utils.checks import Exercise, Verdict, as_tensor, near
 
 KINDS: dict[str, Callable[[torch.Tensor], Any]] = {
     "numpy": lambda value: value.numpy(),
@@ -35,7 +37,8 @@ UNFORESEEN = (
 
 class Answers:
     """Answers of one chapter: name of the exercise → ``solutions``; ``right`` ones besides, ``wrong`` ones with words
-    of the message that each must get. ``as_it_is`` names exercises whose answer must be a tensor, a float or a bool.
+    of the message that each must get. ``as_it_is`` names exercises whose answer must be a tensor, a float or a bool,
+    ``coincide`` those that ask several settings, not all of which tell every two rows of the table apart.
     """
 
     check: ModuleType
@@ -43,6 +46,7 @@ class Answers:
     right: tuple[tuple[str, Any], ...] = ()
     wrong: tuple[tuple[str, Any, str], ...]
     as_it_is: tuple[str, ...] = ()
+    coincide: tuple[str, ...] = ()
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         asked = set(metafunc.fixturenames)
@@ -103,3 +107,21 @@ class Answers:
         raised = self.exercise(name).judge(lambda *asked, **options: 1 / 0)
         assert raised.status in ("wrong", "broken") and "ZeroDivisionError" in raised.message
         assert self.exercise(name).judge(lambda *asked, **options: print(end="")).status == "wrong"
+
+    def test_no_row_of_the_table_is_hidden_by_another_or_by_the_right_answer(self, name: str) -> None:
+        def flat(known: Any) -> list[torch.Tensor]:
+            return [as_tensor(each) for each in (known if isinstance(known, tuple) else (known,)) if each is not None]
+
+        def compared(value: Any, right: Any, slips: dict[Any, str], otherwise: str, **tolerance: float) -> None:
+            rows = [(wrong, message) for known, message in slips.items() for wrong in flat(known)]
+            rows = [(each, "right") for each in flat(right)] + rows
+            for k, (first, one) in enumerate(rows):
+                hidden = [two for second, two in rows[k + 1 :] if two != one and near(second, first, **tolerance)]
+                assert name in self.coincide or not hidden, (one, hidden)
+            seen.append(len(rows))
+
+        seen: list[int] = []
+        with mock.patch.object(self.check, "compare", compared), mock.patch.object(checks, "compare", compared):
+            verdict = self.exercise(name).judge(self.solutions[name])
+        assert verdict.status == "passed", verdict.message
+        assert all(rows > 1 for rows in seen)
