@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from course_utils import checkpoint as files
 from course_utils.batches import Batches, Data
-from course_utils.capture import Steps, obstacle
+from course_utils.capture import Steps, adam, obstacle
 from course_utils.progress import Line, in_words, seconds_left
 from course_utils.runtime import set_seed
 
@@ -59,18 +59,17 @@ def fit(
     The objective returns named scalar terms, among them "loss"; or give a dict submodule path → objective, see above.
     The model is moved to the device and trained in place. ``train`` and ``valid``: as in ``batches.Batches``.
 
-    - ``epochs``, ``batch_size``: passes over the training data, images per step
-    - ``lr``: of Adam, for all or by the objectives' names; ``optimizer(parameters)`` makes another one instead
-    - ``cosine``: the rate falls to zero along half a cosine over all batches
-    - ``seed``: of the order of the batches; the noise that a model draws comes from the global seed
+    - ``epochs``, ``batch_size``: passes over the training data, images per step; ``seed``: of the order of the batches
+      (the noise that a model draws comes from the global seed)
+    - ``lr``: of Adam, for all or by the objectives' names; ``optimizer(parameters)`` makes another one instead;
+      ``cosine``: the rate falls to zero along half a cosine over all batches
     - ``device``: None lets ``runtime.pick_device`` choose; ``bf16``: the forward pass under bfloat16 autocast
     - ``channels_last``: pictures, and the weights of convolutions, with the channels of a pixel side by side in memory:
       less to rearrange, above all with ``bf16``; the objective must flatten with ``flatten``, for ``view`` refuses it
     - ``with_labels``: hand the labels (B,) to the objective as a third argument
-    - ``checkpoint``: folder for ``last.pt`` and ``best.pt`` (least validation loss, or training loss without
-      validation); ``resume`` goes on from ``last.pt`` to the same numbers as a run that was never interrupted
-    - ``on_epoch_end``: called with the model and the history so far
-    - ``progress``: show a line of progress; a string is put before it
+    - ``checkpoint``: folder for ``last.pt`` and ``best.pt`` (least loss on ``valid``, without it on ``train``);
+      ``resume`` goes on from ``last.pt`` to the same numbers as a run that was never interrupted
+    - ``on_epoch_end``: called with the model and the history; ``progress``: show a line, a string is put before it
 
     Returns a row per finished epoch: "epoch", every term, every term on ``valid`` as "valid_…", "seconds",
     "images_per_second". Ctrl-C and ``TrainingDiverged`` (a term became NaN or infinite) leave the weights of the last
@@ -250,8 +249,8 @@ class _Run:
 
 def _named(objective: Objectives) -> dict[str, tuple[str, Objective]]:
     """Return path of a submodule → what its terms' names begin with, and its objective."""
-    objectives = objective if isinstance(objective, dict) else {"": objective}
-    return {path: (path and f"{path.replace('.', '_')}_", each) for path, each in objectives.items()}
+    parts = objective if isinstance(objective, dict) else {"": objective}
+    return {path: (path and f"{path.replace('.', '_')}_", each) for path, each in parts.items()}
 
 
 def _players(model: nn.Module, objective: Objectives, lr, optimizer, device: torch.device) -> list[_Player]:
@@ -267,18 +266,9 @@ def _players(model: nn.Module, objective: Objectives, lr, optimizer, device: tor
         if not parameters:
             raise ValueError(f"there is nothing to train in {path or 'the model'!r}: no parameter requires a gradient")
         rate = lr[path] if isinstance(lr, dict) else lr
-        own = optimizer(parameters) if optimizer else _adam(parameters, rate, device)
+        own = optimizer(parameters) if optimizer else adam(parameters, rate, device)
         players.append(_Player(prefix, function, own, [float(group["lr"]) for group in own.param_groups]))
     return players
-
-
-def _adam(parameters: list[nn.Parameter], lr: float, device: torch.device) -> torch.optim.Optimizer:
-    if device.type == "cuda":  # a step that is captured reads its rate from the device
-        return torch.optim.Adam(parameters, lr=torch.tensor(lr, device=device), fused=True, capturable=True)
-    try:
-        return torch.optim.Adam(parameters, lr=lr, fused=True)
-    except RuntimeError:  # a device without fused kernels
-        return torch.optim.Adam(parameters, lr=lr)
 
 
 def _evaluate(model, objectives, batches: Batches, bf16: bool, seed: int, where="the evaluation") -> dict[str, float]:
