@@ -1,6 +1,7 @@
 """What the tests share: small data, a data folder of their own, one thread, the CPU."""
 
 import gzip
+import os
 import shutil
 
 import matplotlib
@@ -15,6 +16,8 @@ from course_utils.runtime import ROOT
 
 matplotlib.use("Agg")  # in this process only: the environment variable would remove figures from notebooks
 torch.set_num_threads(1)
+# No test depends on a GPU being there, nor does a fixture that lives longer than one test.
+os.environ["COURSE_DEVICE"] = "cpu"
 
 SHARED_SVHN = ROOT.parent / "shared" / "data" / "SVHN" / "svhn_test_first10000.npz"
 SHARED_MNIST = ROOT.parent / "shared" / "data" / "MNIST" / "raw"

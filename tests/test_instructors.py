@@ -140,8 +140,10 @@ def test_demos_name_cells_of_their_section_and_say_how_long(number):
 
 def phrases(number: str) -> str:
     """All sentences that the checks of a chapter can say, one a line."""
-    tree = ast.parse((ROOT / "course_utils" / "checks" / f"chapter_{number}.py").read_text(encoding="utf-8"))
-    texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    texts = []
+    for name in ("__init__", f"chapter_{number}"):  # what all chapters say, and this one's own words
+        tree = ast.parse((ROOT / "course_utils" / "checks" / f"{name}.py").read_text(encoding="utf-8"))
+        texts += [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
     return "\n".join(texts)
 
 
