@@ -22,7 +22,7 @@ def objective(model, x):
 fit(model, objective, torch.rand(32, 4), epochs=8, batch_size=8, device="cpu", progress=False)"""
 CELLS = [new_markdown_cell("# 01 Toy"), new_code_cell("epochs = 2", metadata={"tags": ["parameters"]})]
 CELLS += [new_markdown_cell("## 1 Training"), new_code_cell(TRAIN), new_markdown_cell("### A sweep")]
-CELLS += [new_code_cell("time.sleep(2.2)"), new_code_cell("1 + 1")]
+CELLS += [new_code_cell("time.sleep(2.2)"), new_code_cell(TRAIN + "  # another, after one that is loaded")]
 
 
 def write(path, cells):
@@ -59,7 +59,7 @@ def test_trains_once_and_measures_what_is_loaded(toy, tmp_path):
     (plan,) = plans(toy)
     result, first = live.prepare(plan, folder, screen=screen)
     assert result.status == "ok" and len(screen.lines) == 2, "executed twice: trained, then loaded"
-    assert len(list(folder.glob("*.pt"))) == 1 and first.new_files == 0 and not first.refusals
+    assert len(list(folder.glob("*.pt"))) == 2 and first.new_files == 0 and not first.refusals
     training, sweep = first.cells[1:3]
     assert training.heading == "1 Training" and sweep.heading == "A sweep"
     assert training.time.processor >= 0 and sweep.time.processor < 1, "it sleeps: seconds pass, but no processor time"

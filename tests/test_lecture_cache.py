@@ -307,7 +307,10 @@ def test_files_that_cells_read_count(kernels, tmp_path):
     assert not cache.files, "no cell runs"
     cache.running, cache.began = True, cache.began + 60
     before = cache.key()
-    for path in (np.__file__, "/proc/cpuinfo", str(tmp_path / "none"), str(tmp_path / ".hidden" / "x")):
+    kernels.folder.mkdir()
+    (kernels.folder / "kept.pt").write_text("")
+    others = ("none", ".hidden/x", "kept/kept.pt")
+    for path in (np.__file__, "/proc/cpuinfo", *(str(tmp_path / name) for name in others)):
         cache.opened("open", (path, "r", 0))
     cache.opened("open", (str(own), "w", 0))
     assert cache.key() == before

@@ -137,6 +137,7 @@ class Cache(ast.NodeTransformer):
 
     def __init__(self, shell: Any, folder: Path, names: Set[str] = frozenset()) -> None:
         self.shell, self.folder, self.names, self.began = shell, folder, names, time.time()
+        self.known = (*INSTALLED, os.path.abspath(folder))
         self.steps: list[str | dict[str, str]] = []
         self.files: dict[str, tuple[int, int]] = {}
         self.doubt, self.fresh, self.call = "", True, 0
@@ -182,7 +183,7 @@ class Cache(ast.NodeTransformer):
             with contextlib.suppress(OSError, ValueError):
                 path = Path(os.path.abspath(args[0]))
                 path = Path(importlib.util.source_from_cache(path)) if path.parent.name == "__pycache__" else path
-                known = str(path).startswith(INSTALLED) or any(part.startswith(".") for part in path.parts)
+                known = str(path).startswith(self.known) or any(part.startswith(".") for part in path.parts)
                 if set(args[1] or "w") <= set("rbtU") and not known and (facts := path.stat()).st_ctime < self.began:
                     self.files[str(path)] = facts.st_size, facts.st_mtime_ns
 
