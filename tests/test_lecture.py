@@ -155,7 +155,7 @@ def test_refused_before_anything_runs(toy, tmp_path, sound, arguments):
 def test_the_lab_is_opened_with_the_folder_named(toy, tmp_path, sound, monkeypatch):
     calls = []
 
-    def run(command, env, cwd):
+    def run(command, env, cwd, check=False):
         calls.append((command, env))
         return subprocess.CompletedProcess(command, 0)
 
