@@ -34,6 +34,14 @@ def parameters(path) -> dict:
     return values
 
 
+@every_notebook
+def test_no_cell_shows_a_figure_twice(path):
+    """As one does that draws outside of ``plots`` and ends with the figure itself."""
+    for cell in code_cells(path):
+        pngs = [output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})]
+        assert len(set(pngs)) == len(pngs), cell.id
+
+
 def test_folder_and_course_file_agree():
     assert sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")) == sorted(NAMES)
     assert [p.stem for p in SOLUTIONS] == sorted(NAMES), "every chapter has exercises, so every chapter has solutions"
