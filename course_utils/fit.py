@@ -71,7 +71,7 @@ def fit(
       ``resume`` goes on from ``last.pt`` to the same numbers as a run that was never interrupted
     - ``on_epoch_end``: called with the model and the history; ``progress``: show a line, a string is put before it
 
-    Returns a row per finished epoch: "epoch", every term, every term on ``valid`` as "valid_…", "seconds",
+    Returns a row per finished epoch: "epoch", every term, every term on ``valid`` as ``valid_…``, "seconds",
     "images_per_second". Ctrl-C and ``TrainingDiverged`` (a term became NaN or infinite) leave the weights of the last
     finished epoch. ``FileExistsError`` if the folder holds another run and ``resume`` is false; ``ValueError`` for an
     objective without "loss" or that returns no scalars, or a checkpoint that does not fit.

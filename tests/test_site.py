@@ -1,5 +1,6 @@
 """What the web site makes of notebooks, README and course.yml, before Sphinx sees it."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -169,3 +170,17 @@ def test_pages_name_no_file_of_another_host():
     for path in Path(site.DOCS).glob("*"):
         if path.suffix in (".py", ".css", ".js"):
             assert "://" not in path.read_text(encoding="utf-8"), path
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "course_utils").rglob("*.py")), ids=lambda path: path.stem)
+def test_docstrings_are_text_that_sphinx_accepts(path):
+    """A word that ends in an underscore is a link to docutils, and one unknown target stops the whole site."""
+    import docutils.core
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for text in filter(None, (ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, kinds))):
+        settings = {"report_level": 5, "halt_level": 5, "file_insertion_enabled": False}
+        found = docutils.core.publish_doctree(text, settings_overrides=settings)
+        problems = [message.astext() for message in found.parse_messages + found.transform_messages]
+        assert not problems, problems
