@@ -84,15 +84,16 @@ def data_dir() -> Path:
 def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from: int | None = None) -> Splits:
     """Load a data set by a name from the list above, or by a path; split it, and print which one it is.
 
+    Every part comes in an order, drawn from ``seed``, of which any slice holds the classes in nearly their shares.
     Without an official test part: 80 % train, 10 % valid, 10 % test of each class, as ``seed`` decides. MNIST and
     Fashion-MNIST: 50,000, 10,000 and the official 10,000. SVHN: the official test part, and for validation the last
-    tenth of the official training part, 7,325 crops in order; ``svhn-extra`` adds its crops to the other 65,932.
+    tenth of the official training part, 7,325 crops; ``svhn-extra`` adds its crops to the other 65,932.
     Labels of SVHN are digits: the files' 10 becomes 0.
 
     Crops of one photograph, or frames of a film, would let a model be tested on what it was trained on if they were
     dealt at random: ``svhn`` is split in order, and ``test_from`` does the same for a file, a folder (in the order of
     its names) or ``street-digits``. The pictures from this index on are the test part, the last tenth before it
-    (rounded down) is for validation, and the seed has no influence. ``size``, for folders: pictures are centre-cropped
+    (rounded down) is for validation. ``size``, for folders: pictures are centre-cropped
     and resized to size × size pixels.
 
     Raises ``DataSetMissing`` if the data are not on this machine; ``ValueError`` if the name is unknown, a file or
@@ -109,7 +110,7 @@ def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from:
     elif key in TORCHVISION:
         splits = _load_torchvision(key, seed)
     elif key in SVHN:
-        splits = _load_svhn(key)
+        splits = _load_svhn(key, seed)
     elif key.endswith(".npz") and Path(key).exists():
         splits = _split(Path(key).stem, pictures.read_npz(Path(key)), seed, test_from)
     elif Path(key).is_dir():
@@ -159,6 +160,26 @@ def stratified(labels: Tensor, shares: tuple[float, ...], seed: int) -> list[Ten
     return [torch.cat(part).sort().values for part in parts]
 
 
+def balanced_order(labels: Tensor, seed: int) -> Tensor:
+    """Return an order (N,) of labels (N,) in which every slice holds the classes in nearly their shares.
+
+    The k-th member of a class with n members, dealt at random, gets a random place in the k-th of n equal stretches.
+    With classes of one size, K of them, each K in turn hold every class once, in an order that does not repeat:
+    a fixed one would make pictures i and i + K a pair of one class.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    place = torch.rand(len(labels), generator=generator, dtype=torch.float64)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    for label, size in zip(*labels.unique(return_counts=True), strict=True):
+        members = shuffled[labels[shuffled] == label]
+        place[members] = (torch.arange(int(size)) + place[members]) / size
+    return place.argsort(stable=True)
+
+
+def _balanced(part: Split, seed: int) -> Split:
+    return part[balanced_order(part.labels, seed)]
+
+
 def _apportion(sizes: np.ndarray, share: float) -> np.ndarray:
     """Whole numbers near share · sizes whose sum is the rounded share of the whole (largest remainders)."""
     exact = np.minimum(share, 1) * sizes
@@ -178,15 +199,16 @@ def _split(name: str, arrays: Arrays, seed: int, test_from: int | None = None, c
     whole = Split(images, torch.as_tensor(arrays[1], dtype=torch.int64))
     classes = classes or tuple(str(label) for label in whole.labels.unique().tolist())
     if test_from is None:
-        train, valid, test = (whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed))
-        return Splits(name, train, valid, test, classes)
+        parts = [whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed)]
+        return Splits(name, *(_balanced(part, seed) for part in parts), classes)
     if type(test_from) is not int or not 10 <= test_from < len(whole):
         raise ValueError(
             f"test_from = {test_from!r} does not cut the {len(whole)} pictures of {name!r} into three parts; "
             f"give a whole number from 10 to {len(whole) - 1}, the index of the first test picture"
         )
     cut = test_from - test_from // 10
-    return Splits(name, whole[:cut], whole[cut:test_from], whole[test_from:], classes)
+    parts = [whole[:cut], whole[cut:test_from], whole[test_from:]]
+    return Splits(name, *(_balanced(part, seed) for part in parts), classes)
 
 
 def _read_mnist_5k() -> Arrays:
@@ -204,9 +226,9 @@ def _load_torchvision(name: str, seed: int) -> Splits:
     reader = getattr(torchvision.datasets, TORCHVISION[name])
     official = [reader(data_dir(), train=train, download=False) for train in (True, False)]
     pool, test = (Split(part.data[:, None], part.targets) for part in official)
-    train, valid = stratified(pool.labels, (5 / 6, 1 / 6), seed)
+    train, valid = (pool[index] for index in stratified(pool.labels, (5 / 6, 1 / 6), seed))
     classes = tuple(str(c).split(" - ")[0] for c in official[0].classes)
-    return Splits(name, pool[train], pool[valid], test, classes)
+    return Splits(name, *(_balanced(part, seed) for part in (train, valid, test)), classes)
 
 
 def _drawn_key() -> str:
@@ -215,7 +237,7 @@ def _drawn_key() -> str:
     return f"{DRAWN}-{IMAGES[DRAWN]}-{hashlib.sha256(source).hexdigest()[:12]}"
 
 
-def _load_svhn(name: str) -> Splits:
+def _load_svhn(name: str, seed: int) -> Splits:
     for needed in ("svhn", name):
         if present()[needed] == "missing":
             raise _missing(needed)
@@ -225,7 +247,7 @@ def _load_svhn(name: str) -> Splits:
     if name == "svhn-extra":
         extra = _read_svhn("extra")
         train = Split(torch.cat([train.images, extra.images]), torch.cat([train.labels, extra.labels]))
-    return Splits(name, train, valid, test, tuple("0123456789"))
+    return Splits(name, *(_balanced(part, seed) for part in (train, valid, test)), tuple("0123456789"))
 
 
 def _read_svhn(part: str) -> Split:

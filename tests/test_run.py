@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import nbformat
 import psutil
 import pytest
+from helpers.processes import alive, left_behind
 from helpers.toys import Remembers, code_cells, course, plans, read_json, record, write_course, write_notebook
 from nbformat.v4 import new_output
 
@@ -39,6 +40,7 @@ def broken(tmp_path_factory):
     write_notebook(source / "dies.ipynb", last_words, "print('after')")
     write_notebook(source / "slow.ipynb", "import time\ntime.sleep(100)", "print('after')")
     write_notebook(source / "long.ipynb", *["import time\ntime.sleep(0.8)"] * 20)
+    before = alive()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "Agg")
         patch.setenv("COURSE_STRICT", "1")
@@ -46,7 +48,7 @@ def broken(tmp_path_factory):
         environment = dict(os.environ)
         result = course("run", "--source", source, "--output", output, "--jobs", 3, "--cell-timeout", 4)
         assert dict(os.environ) == environment, "the environment of this process is not touched"
-    assert not psutil.Process().children(recursive=True)
+    assert not left_behind(before)
     return result, output, {found.name: found for found in read_results(output)}
 
 
@@ -240,14 +242,14 @@ def test_ctrl_c_leaves_what_is_done_and_no_kernel(copy):
     source, output = copy
     write_notebook(source / "02_b.ipynb", "import time\ntime.sleep(100)")
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    screen = Remembers(send=signal.SIGINT)
+    screen, before = Remembers(send=signal.SIGINT), alive()
     results, code = run.run(plans(source)[1:], source=source, output=output, screen=screen)
     first, second = read_results(output)
     assert code == 130 and [result.status for result in results] == ["interrupted"]
     assert second == results[0] and second.message == "stopped in cell 2 of 2" and first.status == "ok"
     partial = code_cells(output / "02_b.ipynb")
     assert partial[0]["execution_count"] == 1 and partial[1]["outputs"][-1]["ename"] == "interrupted"
-    assert not psutil.Process().children(recursive=True)
+    assert not left_behind(before)
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
