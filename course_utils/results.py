@@ -24,6 +24,8 @@ SERIES_MIME = "application/vnd.course-utils.series+json"
 
 COURSE_FILE = ROOT / "notebooks" / "course.yml"
 FULL_RESULTS = ROOT / "notebooks" / "full_results"
+SPREAD = ROOT / "notebooks" / "spread"
+SPREAD_FORMAT = 1  # of its files
 
 
 def read_course(path: Path = COURSE_FILE, part: str = "chapters") -> list[dict]:
@@ -77,6 +79,26 @@ def full(number: str, folder: Path = FULL_RESULTS) -> FullRun:
     stored = json.loads(path.read_text(encoding="utf-8"))
     stored["series"] = {name: np.asarray(values) for name, values in stored.get("series", {}).items()}
     return FullRun(**{f.name: stored[f.name] for f in fields(FullRun) if f.name in stored})
+
+
+def read_spread(number: str, folder: Path = SPREAD) -> list[dict[str, Any]]:
+    """Return the runs of a chapter's quick profile over seeds that `course spread` kept; none if there are none.
+
+    Each has ``seed``, ``numbers``, ``machine``, ``versions``, ``date``. A file of another form is a ``ValueError``.
+    """
+    path = Path(folder) / f"{number.split('_')[0]}.json"
+    if not path.exists():
+        return []
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if content.get("format") != SPREAD_FORMAT:
+        words = f"has the form {content.get('format')}, this version reads {SPREAD_FORMAT}"
+        raise ValueError(f"{path} {words}; move it away and run `course spread {number}` again")
+    return content["runs"]
+
+
+def over_seeds(number: str, name: str, folder: Path = SPREAD) -> np.ndarray:
+    """Return the values (runs,) of one recorded number in the kept runs of a chapter."""
+    return np.array([run["numbers"][name] for run in read_spread(number, folder) if name in run["numbers"]])
 
 
 def mean_std(values: ArrayLike, form: str = ".1f") -> str:

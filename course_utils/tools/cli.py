@@ -32,6 +32,13 @@ output_option = folder("--output", BUILD / "run", "Folder for executed notebooks
 parameter_option = click.option(
     "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Override a parameter; repeatable."
 )
+jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Chapters at once.")
+device_option = click.option(
+    "--device", help="Where to compute: cpu, cuda or mps [default: COURSE_DEVICE, else the fastest found]."
+)
+timeout_option = click.option(
+    "--cell-timeout", type=float, help="Limit per cell in seconds [default: from course.yml, at least 300]."
+)
 json_option = click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write this file."
 )
@@ -140,6 +147,15 @@ def make_plans(chapters: Sequence[Chapter], profile: str, overrides: Mapping[str
     return plans
 
 
+def compute_on(device: str | None) -> None:
+    """Let every kernel compute on a device; one that is not there is refused, naming those that are."""
+    if device:
+        try:
+            os.environ["COURSE_DEVICE"] = str(pick_device(device))  # the kernels take it over
+        except ValueError as error:
+            raise click.UsageError(f"--device: {error}") from error
+
+
 def _parameters_of(notebook: Path) -> set[str]:
     from papermill import inspect_notebook
 
@@ -195,10 +211,10 @@ def scoreboard(markdown: bool, source: Path) -> None:
 @click.argument("chapters", nargs=-1)
 @click.option("--profile", default="quick", show_default=True, help="Which parameters of course.yml: quick or full.")
 @parameter_option
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Chapters at once.")
+@jobs_option
 @click.option("--resume", is_flag=True, help="Skip chapters that succeeded and have not changed.")
-@click.option("--device", help="Where to compute: cpu, cuda or mps [default: COURSE_DEVICE, else the fastest found].")
-@click.option("--cell-timeout", type=float, help="Limit per cell in seconds [default: from course.yml, at least 300].")
+@device_option
+@timeout_option
 @source_option
 @output_option
 def run(chapters, profile, pairs, jobs, resume, device, cell_timeout, source: Path, output: Path) -> None:
@@ -211,11 +227,7 @@ def run(chapters, profile, pairs, jobs, resume, device, cell_timeout, source: Pa
     chosen = choose(chapters, source)
     if not chosen:
         raise click.UsageError(f"{source / 'course.yml'} lists no chapters")
-    if device:
-        try:
-            os.environ["COURSE_DEVICE"] = str(pick_device(device))  # the kernels take it over
-        except ValueError as error:
-            raise click.UsageError(f"--device: {error}") from error
+    compute_on(device)
     plans = make_plans(chosen, profile, overrides)
     from course_utils.tools import report, run
 
@@ -227,6 +239,40 @@ def run(chapters, profile, pairs, jobs, resume, device, cell_timeout, source: Pa
     for result in bad:
         click.echo(f"  {result.name}: {result.status}" + (f" · {result.message}" if result.message else ""))
     sys.exit(code)
+
+
+@main.command()
+@click.argument("chapters", nargs=-1)
+@click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="Run with seeds 0, 1, …")
+@jobs_option
+@device_option
+@timeout_option
+@click.option("--bands", is_flag=True, help="Run nothing: write the bands that follow from the runs kept so far.")
+@click.option("--check", is_flag=True, help="Run and write nothing: exit code 1 if a band is not what its runs say.")
+@source_option
+@folder("--output", BUILD / "spread", "Folder for executed notebooks")
+def spread(chapters, seeds, jobs, device, cell_timeout, bands, check, source: Path, output: Path) -> None:
+    """Run the quick profile over seeds, keep every number, and write the bands that follow.
+
+    Runs are kept in notebooks/spread; those already there are not repeated, and runs on another device add to them.
+    The bands of course.yml follow from them by a rule (see tools/spread.py). Exit code as of `course run`, and 1 if a
+    number has values in two groups or a band that excludes nothing.
+    """
+    chosen = choose(chapters, source)
+    compute_on(device)
+    from course_utils.tools import spread
+
+    with told(ValueError):
+        if check:
+            found = spread.edited(chosen, source)
+            click.echo("\n".join(found) or "every band is what its runs say")
+            sys.exit(1 if found else 0)
+        options = {"source": source, "output": output, "screen": Screen(), "jobs": jobs, "cell_seconds": cell_timeout}
+        code = 0 if bands else spread.add_runs(chosen, seeds, **options)
+        every = spread.write_bands(chosen, source) if code < 2 else []
+    faults = [f"  {found.chapter}: {found.number}: {found.fault}" for found in every if found.fault]
+    click.echo("\n".join([f"\n{len(every)} numbers, bands written to {source / 'course.yml'}", *faults]))
+    sys.exit(code or int(bool(faults)))
 
 
 @main.command()
