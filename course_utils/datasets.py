@@ -21,7 +21,7 @@ import itertools
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,8 +176,9 @@ def balanced_order(labels: Tensor, seed: int) -> Tensor:
     return place.argsort(stable=True)
 
 
-def _balanced(part: Split, seed: int) -> Split:
-    return part[balanced_order(part.labels, seed)]
+def _in_order(name: str, parts: Iterable[Split], classes: tuple[str, ...], seed: int) -> Splits:
+    train, valid, test = (part[balanced_order(part.labels, seed)] for part in parts)
+    return Splits(name, train, valid, test, classes)
 
 
 def _apportion(sizes: np.ndarray, share: float) -> np.ndarray:
@@ -200,7 +201,7 @@ def _split(name: str, arrays: Arrays, seed: int, test_from: int | None = None, c
     classes = classes or tuple(str(label) for label in whole.labels.unique().tolist())
     if test_from is None:
         parts = [whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed)]
-        return Splits(name, *(_balanced(part, seed) for part in parts), classes)
+        return _in_order(name, parts, classes, seed)
     if type(test_from) is not int or not 10 <= test_from < len(whole):
         raise ValueError(
             f"test_from = {test_from!r} does not cut the {len(whole)} pictures of {name!r} into three parts; "
@@ -208,7 +209,7 @@ def _split(name: str, arrays: Arrays, seed: int, test_from: int | None = None, c
         )
     cut = test_from - test_from // 10
     parts = [whole[:cut], whole[cut:test_from], whole[test_from:]]
-    return Splits(name, *(_balanced(part, seed) for part in parts), classes)
+    return _in_order(name, parts, classes, seed)
 
 
 def _read_mnist_5k() -> Arrays:
@@ -228,7 +229,7 @@ def _load_torchvision(name: str, seed: int) -> Splits:
     pool, test = (Split(part.data[:, None], part.targets) for part in official)
     train, valid = (pool[index] for index in stratified(pool.labels, (5 / 6, 1 / 6), seed))
     classes = tuple(str(c).split(" - ")[0] for c in official[0].classes)
-    return Splits(name, *(_balanced(part, seed) for part in (train, valid, test)), classes)
+    return _in_order(name, (train, valid, test), classes, seed)
 
 
 def _drawn_key() -> str:
@@ -247,7 +248,7 @@ def _load_svhn(name: str, seed: int) -> Splits:
     if name == "svhn-extra":
         extra = _read_svhn("extra")
         train = Split(torch.cat([train.images, extra.images]), torch.cat([train.labels, extra.labels]))
-    return Splits(name, *(_balanced(part, seed) for part in (train, valid, test)), tuple("0123456789"))
+    return _in_order(name, (train, valid, test), tuple("0123456789"), seed)
 
 
 def _read_svhn(part: str) -> Split:
