@@ -35,14 +35,18 @@ def read_course(path: Path = COURSE_FILE, part: str = "chapters") -> list[dict]:
 
 def bands(number: str, profile: str = "quick", course: Path = COURSE_FILE) -> dict[str, tuple[float, float]]:
     """Return the band (low, high) of each number of a chapter ("02" or its whole name); unknown is ``ValueError``."""
+    return {name: tuple(n[profile]) for name, n in _numbers(number, profile, course).items() if profile in n}
+
+
+def _numbers(number: str, profile: str, course: Path) -> dict[str, dict[str, Any]]:
     chapters = {entry["name"]: entry for entry in read_course(course)}
     found = [entry for name, entry in chapters.items() if number in (name, name.split("_")[0])]
     if not found:
         raise ValueError(f"course.yml has no chapter {number!r}; it has {', '.join(chapters)}")
-    profiles, numbers = found[0]["profiles"], found[0].get("numbers") or {}
-    if profile not in profiles:
-        raise ValueError(f"profile {profile!r} is unknown; chapter {number} has {', '.join(sorted(profiles))}")
-    return {name: tuple(n[profile]) for name, n in numbers.items() if profile in n}
+    if profile not in found[0]["profiles"]:
+        known = ", ".join(sorted(found[0]["profiles"]))
+        raise ValueError(f"profile {profile!r} is unknown; chapter {number} has {known}")
+    return found[0].get("numbers") or {}
 
 
 def in_band(value: float, band: Sequence[float]) -> bool:
@@ -101,6 +105,14 @@ def over_seeds(number: str, name: str, folder: Path = SPREAD) -> np.ndarray:
     return np.array([run["numbers"][name] for run in read_spread(number, folder) if name in run["numbers"]])
 
 
+def over_seeds_in_words(values: ArrayLike, above: float | None = None) -> str:
+    """Return "0.31 ± 0.01 (8)", mean, standard deviation and number of runs; "above 30: 7 of 10" if that is counted."""
+    runs = np.asarray(values, dtype=float)
+    if above is not None:
+        return f"above {above:g}: {(runs > above).sum()} of {len(runs)}"
+    return f"{runs.mean():.4g} ± {runs.std(ddof=1):.2g} ({len(runs)})" if len(runs) > 1 else ""
+
+
 def mean_std(values: ArrayLike, form: str = ".1f") -> str:
     """Return "12.3 ± 0.4", mean and standard deviation (n − 1) of several runs in a format; of one run "12.3"."""
     runs = np.asarray(values, dtype=float)
@@ -116,6 +128,7 @@ class ChapterResults:
     profile: str
     bands: Mapping[str, tuple[float, float]]
     stored: FullRun
+    over_seeds: Mapping[str, str] = field(default_factory=dict)  # of the quick profile, in words
 
     def __str__(self) -> str:
         return str(self.stored)
@@ -130,13 +143,22 @@ class ChapterResults:
         With COURSE_STRICT=1 in the environment, one outside its band is an ``AssertionError`` after all are recorded.
         """
         values = {name: _scalar(name, value) for name, value in numbers.items()}
-        header = f"{'number':<34} {'value':>11}   expected ({self.profile})"
-        lines = [header, *(_line(name, value, self.bands.get(name)) for name, value in values.items())]
+        header = f"{'number':<34} {'value':>11}   {f'expected ({self.profile})':<24}"
+        lines = [header + " over seeds: mean ± std (runs)" if self.over_seeds else header.rstrip()]
+        for name, value in values.items():
+            line = f"{name:<34} {value:>11.5g}   {self._expected(name, value):<24} {self.over_seeds.get(name, '')}"
+            lines.append(line.rstrip())
         _emit(NUMBERS_MIME, {"chapter": self.number, "profile": self.profile, "numbers": values}, "\n".join(lines))
         outside = [name for name in values if name in self.bands and not in_band(values[name], self.bands[name])]
         if outside and os.environ.get("COURSE_STRICT") == "1":
             words = (f"{name} = {values[name]:.6g}, expected {self.bands[name]}" for name in outside)
             raise AssertionError(f"chapter {self.number}: " + "; ".join(words))
+
+    def _expected(self, name: str, value: float) -> str:
+        if name not in self.bands:
+            return "no band"
+        band = self.bands[name]
+        return f"{band[0]:g} … {band[1]:g}  {'ok' if in_band(value, band) else 'OUTSIDE'}"
 
     def keep(self, **arrays: ArrayLike) -> None:
         """Keep arrays for the full run, with six digits; one of more than 5,000 entries is a ``ValueError``."""
@@ -151,10 +173,19 @@ class ChapterResults:
 
 
 def chapter(
-    number: str, profile: str = "quick", *, course: Path = COURSE_FILE, folder: Path = FULL_RESULTS
+    number: str,
+    profile: str = "quick",
+    *,
+    course: Path = COURSE_FILE,
+    folder: Path = FULL_RESULTS,
+    spread: Path = SPREAD,
 ) -> ChapterResults:
-    """Return the results of a chapter, e.g. "02", from a course file and the folder of stored full runs."""
-    return ChapterResults(number, profile, bands(number, profile, course), full(number, folder))
+    """Return the results of a chapter, e.g. "02", from a course file, stored full runs and runs over seeds."""
+    words: dict[str, str] = {}
+    for name, facts in _numbers(number, profile, course).items() if profile == "quick" else ():
+        values = over_seeds(number, name, spread)
+        words |= {name: over_seeds_in_words(values, facts.get("above"))} if values.size else {}
+    return ChapterResults(number, profile, bands(number, profile, course), full(number, folder), words)
 
 
 def _emit(mime: str, payload: dict, text: str) -> None:
@@ -164,13 +195,6 @@ def _emit(mime: str, payload: dict, text: str) -> None:
         print(text)  # a plain Python program
     else:
         display.display({"text/plain": text, mime: payload}, raw=True)
-
-
-def _line(name: str, value: float, band: tuple[float, float] | None) -> str:
-    if band is None:
-        return f"{name:<34} {value:>11.5g}   no band yet"
-    verdict = "ok" if in_band(value, band) else "OUTSIDE"
-    return f"{name:<34} {value:>11.5g}   {band[0]:g} … {band[1]:g}  {verdict}"
 
 
 def _scalar(name: str, value: Any) -> float:

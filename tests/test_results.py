@@ -48,7 +48,7 @@ def course(tmp_path):
 @pytest.fixture
 def first(course, tmp_path):
     """Chapter 01 of that course, of which no full run is stored."""
-    return chapter("01", course=course, folder=tmp_path)
+    return chapter("01", course=course, folder=tmp_path, spread=tmp_path / "spread")
 
 
 @pytest.fixture
@@ -119,10 +119,26 @@ def test_record_shows_numbers_beside_their_bands(first, shown):
     assert output["text/plain"].splitlines() == [
         "number                                   value   expected (quick)",
         "error                                     0.15   0.1 … 0.2  ok",
-        "speed                                        2   no band yet",
-        "count                                        3   no band yet",
+        "speed                                        2   no band",
+        "count                                        3   no band",
     ]
     json.dumps(output)
+
+
+def test_runs_over_seeds_stand_beside_a_number_of_the_quick_profile(course, tmp_path, shown):
+    runs = [{"seed": s, "numbers": {"error": 0.1 + s / 100, "speed": [1.0, 7.0, 8.0][s]}} for s in range(3)]
+    text = course.read_text().replace("numbers:", "numbers:\n      speed: {above: 5}", 1)
+    course.write_text(text)
+    (tmp_path / "01.json").write_text(json.dumps({"format": 1, "runs": runs}))
+    chapter("01", course=course, folder=tmp_path / "none", spread=tmp_path).record(error=0.15, speed=9.0)
+    header, error, speed = shown[0]["text/plain"].splitlines()
+    assert header.endswith("over seeds: mean ± std (runs)")
+    assert error.split("   ")[-1].strip() == "0.11 ± 0.01 (3)" and "0.1 … 0.2  ok" in error
+    assert speed.split("   ")[-1].strip() == "above 5: 2 of 3" and "no band" in speed
+    assert header.index("over seeds") == error.index("0.11 ±") == speed.index("above 5")
+    assert results.over_seeds_in_words([0.1]) == "" and results.over_seeds_in_words([1, 9.0], 5) == "above 5: 1 of 2"
+    chapter("01", "full", course=course, folder=tmp_path / "none", spread=tmp_path).record(error=0.15)
+    assert "over seeds" not in shown[1]["text/plain"], "these runs are of the quick profile"
 
 
 def test_each_profile_has_its_own_bands(course, tmp_path, shown):
@@ -222,10 +238,19 @@ def test_defaults_are_the_real_course():
         ("chapter", "folder"),
         ("chapter", "course"),
         ("bands", "course"),
+        ("read_spread", "folder"),
+        ("over_seeds", "folder"),
+        ("chapter", "spread"),
+        ("over_seeds_in_words", "above"),
     }
     assert keywords.optional(results) == defaults | places
     written, planned = results.read_course(), results.read_course(part="planned")
     assert written == results.read_course(results.COURSE_FILE, "chapters")
     assert {entry["name"] for entry in planned}.isdisjoint(entry["name"] for entry in written)
     assert bands("02") == bands("02", "quick", results.COURSE_FILE) != bands("02", "full")
+    assert results.read_spread("02") == results.read_spread("02", results.SPREAD) != []
+    assert np.array_equal(
+        results.over_seeds("02", "deep_ratio_8"), results.over_seeds("02", "deep_ratio_8", results.SPREAD)
+    )
+    assert chapter("02").over_seeds == chapter("02", spread=results.SPREAD).over_seeds != {}
     assert chapter("02").stored and str(chapter("02")) == str(full("02", results.FULL_RESULTS))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,11 @@ class Chapter:
     def minutes(self, profile: str) -> float | None:
         """Return the stated minutes of a profile, if there are any."""
         return (self.profiles.get(profile) or {}).get("minutes")
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """Numbers with a threshold, ``above``, in place of a band: how often they pass it is counted over seeds."""
+        return frozenset(name for name, facts in self.numbers.items() if "above" in facts)
 
     def bands(self, profile: str) -> dict[str, Band]:
         """Return the expected band of every number in a profile."""
@@ -85,6 +90,11 @@ class Plan:
     def name(self) -> str:
         """The name of the chapter."""
         return self.chapter.name
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """Numbers that one run does not judge: those of the quick profile that are counted over seeds."""
+        return self.chapter.counted - set(self.bands)
 
     @property
     def minutes(self) -> float:
@@ -198,32 +208,47 @@ class Verdict:
 
     status: str
     message: str
-    each: Mapping[str, str]  # number → "in band", "outside", "not recorded", "no band yet" or "not compared"
+    each: Mapping[
+        str, str
+    ]  # number → "in band", "outside", "not recorded", "no band yet", "counted over seeds", "not compared"
 
 
-def judge(bands: Mapping[str, Band], numbers: Mapping[str, float], *, overridden: bool = False) -> Verdict:
-    """Compare the numbers of a chapter that ran to its end with their bands; overridden parameters void the bands."""
-    each = {
-        name: _standing(name, bands, numbers, overridden) for name in [*bands, *(n for n in numbers if n not in bands)]
-    }
+def judge(
+    bands: Mapping[str, Band],
+    numbers: Mapping[str, float],
+    *,
+    overridden: bool = False,
+    counted: Collection[str] = (),
+) -> Verdict:
+    """Compare the numbers of a chapter that ran to its end with their bands; overridden parameters void the bands.
+
+    One run says nothing of ``counted`` numbers, except whether they were recorded.
+    """
+    names = [*bands, *(name for name in [*numbers, *counted] if name not in bands)]
+    each = {name: _standing(name, bands, numbers, overridden, counted) for name in dict.fromkeys(names)}
     if overridden:
         return Verdict("ok", "not compared: parameters overridden", each)
     outside, missing, unknown = (
         [name for name, word in each.items() if word == kind] for kind in ("outside", "not recorded", "no band yet")
     )
     words = [f"{name} = {numbers[name]:.6g}, expected {in_words(bands[name])}" for name in outside]
-    words += [f"{name} was not recorded, expected {in_words(bands[name])}" for name in missing]
+    words += [
+        f"{name} was not recorded" + (f", expected {in_words(bands[name])}" if name in bands else "")
+        for name in missing
+    ]
     words += [f"no band yet: {', '.join(unknown)}"] if unknown else []
     return Verdict("out of band" if outside else "missing numbers" if missing else "ok", "; ".join(words), each)
 
 
-def _standing(name: str, bands: Mapping[str, Band], numbers: Mapping[str, float], overridden: bool) -> str:
+def _standing(
+    name: str, bands: Mapping[str, Band], numbers: Mapping[str, float], overridden: bool, counted: Collection[str]
+) -> str:
     if overridden and name in bands:
         return "not compared"
     if name not in numbers:
         return "not recorded"
     if name not in bands:
-        return "no band yet"
+        return "counted over seeds" if name in counted else "no band yet"
     return "in band" if in_band(numbers[name], bands[name]) else "outside"
 
 

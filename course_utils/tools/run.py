@@ -45,7 +45,7 @@ def result_of(plan: Plan, ended: Ended) -> Result:
     """Judge what became of a plan."""
     status, message = ENDINGS[ended.ending], ended.message
     if ended.ending == "ran":
-        verdict = judge(plan.bands, ended.numbers, overridden=plan.overridden)
+        verdict = judge(plan.bands, ended.numbers, overridden=plan.overridden, counted=plan.counted)
         status, message = verdict.status, verdict.message
     same = {name: getattr(ended, name) for name in ("traceback", "date", "machine", "versions")}
     numbers = ended.numbers if ended.ending == "ran" else {}
@@ -127,7 +127,7 @@ def run(
 def resumed(plan: Plan, last: Result, output: Path) -> Result | None:
     """Return the last result, judged by today's bands, if it answers the plan so that the chapter need not run."""
     same = last.status in RAN and last.profile == plan.profile and last.key == plan.key != ""
-    verdict = judge(plan.bands, last.numbers, overridden=plan.overridden)
+    verdict = judge(plan.bands, last.numbers, overridden=plan.overridden, counted=plan.counted)
     if not same or verdict.status != "ok" or not (output / f"{plan.name}.ipynb").exists():
         return None
     facts = {name: getattr(last, name) for name in ("minutes", "numbers", "date", "machine", "versions")}
