@@ -33,7 +33,7 @@ def test_a_band_holds_a_new_value_as_often_as_it_says(monkeypatch):
 
 def test_a_band_is_that_of_the_formula_rounded_outwards():
     values = [1.0, 2.0, 3.0, 4.0]
-    half = 28.00013 * np.std(values, ddof=1) * np.sqrt(1 + 1 / 4)  # t with 3 degrees of freedom at 1 − 0.5e-4
+    half = 12.9240 * np.std(values, ddof=1) * np.sqrt(1 + 1 / 4)  # t with 3 degrees of freedom at 1 − 0.5e-3
     low, high = spread.band(values)
     assert low <= 2.5 - half < low + 1 and high - 1 < 2.5 + half <= high
     assert spread.band(values * 4)[1] < high, "more runs, a narrower band"
