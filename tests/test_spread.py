@@ -47,6 +47,15 @@ def test_values_without_spread_leave_room_for_rounding_and_per_cent_stay_possibl
     assert spread.band([1.0, 2.0, 0.5], "%")[0] == 0
 
 
+def test_a_number_that_varies_by_factors_has_a_band_of_factors():
+    values = [0.4, 0.39, 0.35, 0.85, 0.48]
+    low, high = spread.band(values, log=True)
+    assert 0 < low < min(values) and max(values) < high < 5 and spread.band(values)[0] < 0
+    logs = spread.band(np.log(values).tolist())
+    assert (low, high) == pytest.approx(tuple(np.exp(logs)), rel=0.01)
+    assert not spread.says_nothing((0.1, 10), values, log=True) and spread.says_nothing((0.1, 20), values, log=True)
+
+
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0]])
 def test_too_few_runs_give_no_band(values):
     with pytest.raises(ValueError, match=rf"at least 3 runs, there are {len(values)}"):

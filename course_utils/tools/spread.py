@@ -79,8 +79,14 @@ def _identity(entry: Mapping[str, Any]) -> tuple[int, str, str]:
     return entry["seed"], str(machine.get("device", "cpu")), str(machine.get("processor", ""))
 
 
-def band(values: Sequence[float], unit: str = "") -> Band:
-    """Return the band in which one more run is expected, from at least three values; per cent stay in 0 … 100."""
+def band(values: Sequence[float], unit: str = "", *, log: bool = False) -> Band:
+    """Return the band in which one more run is expected, from at least three values; per cent stay in 0 … 100.
+
+    ``log`` is for positive numbers that vary by factors, such as an angle near 0: the interval is that of logarithms.
+    """
+    if log:
+        low, high = band(np.log(values).tolist())
+        return float(f"{math.exp(low):.3g}"), float(f"{math.exp(high):.3g}")
     n = len(values)
     if n < 3:
         raise ValueError(f"a band needs at least 3 runs, there are {n}; run `course spread --seeds 8`")
@@ -108,11 +114,14 @@ def two_groups(values: Sequence[float]) -> float | None:
     return float(ordered[widest : widest + 2].mean()) if significant and gaps.max() > GROUPS * rest else None
 
 
-def says_nothing(band: Band, values: Sequence[float], unit: str = "") -> bool:
+def says_nothing(band: Band, values: Sequence[float], unit: str = "", *, log: bool = False) -> bool:
     """Tell whether a band covers more than three quarters of what is possible.
 
-    Possible are 0 … 100 in per cent, any gain or loss of a factor of a thousand in dB, and else 0 … twice the mean.
+    Possible are 0 … 100 in per cent, 120 dB (any factor up to a thousand, up or down), and else 0 … twice the mean; of
+    logarithms, a factor of 1,000 from the low end to the high one.
     """
+    if log:
+        return math.log(band[1] / band[0]) > WIDEST * math.log(1000)
     ranges = {"%": 100.0, "dB": 120.0}
     return band[1] - band[0] > WIDEST * ranges.get(unit, 2 * abs(float(np.mean(values))))
 
@@ -137,11 +146,11 @@ def verdicts(chapter: Chapter, source: Path) -> Iterator[Verdict]:
         if "above" in facts:
             yield Verdict(chapter.name, name, values, None, "")
             continue
-        unit = str(facts.get("unit", ""))
-        derived, between, fault = band(values, unit), two_groups(values), ""
+        unit, log = str(facts.get("unit", "")), bool(facts.get("log"))
+        derived, between, fault = band(values, unit, log=log), two_groups(values), ""
         if between is not None:
             fault = f"its values fall into two groups; give it `above: {between:.3g}` in place of a band"
-        elif says_nothing(derived, values, unit):
+        elif says_nothing(derived, values, unit, log=log):
             fault = "its band excludes nothing; average it over more networks, or count what happens how often"
         yield Verdict(chapter.name, name, values, derived, fault)
 
