@@ -106,11 +106,15 @@ def over_seeds(number: str, name: str, folder: Path = SPREAD) -> np.ndarray:
 
 
 def over_seeds_in_words(values: ArrayLike, above: float | None = None) -> str:
-    """Return "0.31 ± 0.01 (8)", mean, standard deviation and number of runs; "above 30: 7 of 10" if that is counted."""
+    """Return "0.312 ± 0.014 (8)", mean, standard deviation and number of runs; "above 30: 7 of 10" if that is counted."""
     runs = np.asarray(values, dtype=float)
     if above is not None:
         return f"above {above:g}: {(runs > above).sum()} of {len(runs)}"
-    return f"{runs.mean():.4g} ± {runs.std(ddof=1):.2g} ({len(runs)})" if len(runs) > 1 else ""
+    if len(runs) < 2:
+        return ""
+    spread = runs.std(ddof=1)
+    digits = int(np.clip(1 - np.floor(np.log10(max(spread, 1e-12))), 0, 4))  # two digits of the spread
+    return f"{mean_std(runs, f'.{digits}f')} ({len(runs)})"
 
 
 def mean_std(values: ArrayLike, form: str = ".1f") -> str:

@@ -11,13 +11,18 @@ from click.testing import CliRunner
 
 from course_utils.runtime import ROOT
 from course_utils.tools.cli import main
-from course_utils.tools.tables import chapter_table, scoreboard_table
+from course_utils.tools.tables import chapter_table, headline_table, scoreboard_table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_chapter_table_is_the_present_one():
     assert chapter_table(ROOT / "notebooks") in README, "put the output of `course list --markdown` into the README"
+
+
+def test_table_of_headline_numbers_is_the_present_one():
+    table = headline_table(ROOT / "notebooks")
+    assert table in README, "put the output of `course list --markdown` into the README"
 
 
 def test_scoreboard_is_the_present_one():
@@ -44,36 +49,40 @@ def test_picture_is_a_figure_of_the_course():
     assert shown in figures, "the README's picture is no longer what a chapter draws: copy the new figure"
 
 
-def test_table_shows_only_headline_numbers_that_are_stored(tmp_path):
-    number = {"label": "error ratio", "unit": "%", "headline": True, "full": [0, 2]}
-    quiet = {"label": "not shown", "full": [0, 2]}
-    chapter = {
-        "name": "02_x",
-        "title": "X",
-        "read_minutes": 5,
-        "needs": [],
-        "numbers": {"ratio": number, "other": quiet},
-    }
-    chapter["profiles"] = {"quick": {"minutes": 1}, "full": {"minutes": 2}}
-    (tmp_path / "course.yml").write_text(yaml.safe_dump({"chapters": [chapter]}))
-    assert "no full run stored yet" in chapter_table(tmp_path)
-    (tmp_path / "full_results").mkdir()
-    (tmp_path / "full_results" / "02.json").write_text(json.dumps({"numbers": {"ratio": 1.23456, "other": 7.0}}))
-    row = chapter_table(tmp_path).splitlines()[-1]
-    assert row == "| 02 | [X](notebooks/02_x.ipynb) | 5 min | 1 / 2 min | error ratio: 1.23 % |"
-
-
-@pytest.mark.parametrize(("value", "words"), [(-127.03, "-127 %"), (32.0, "32.0 %"), (0.5, "0.500 %"), (5.2, "5.20 %")])
-def test_numbers_have_three_digits_and_no_bare_point(tmp_path, value, words):
-    number = {"label": "a", "unit": "%", "headline": True, "full": [0, 2]}
+def _course(folder, **numbers):
     minutes = {"quick": {"minutes": 1}, "full": {"minutes": 2}}
-    chapter = {"name": "02_x", "title": "X", "read_minutes": 5, "needs": [], "numbers": {"a": number}} | {
-        "profiles": minutes
-    }
-    (tmp_path / "course.yml").write_text(yaml.safe_dump({"chapters": [chapter]}))
-    (tmp_path / "full_results").mkdir()
+    chapter = {"name": "02_x", "title": "X", "read_minutes": 5, "needs": [], "numbers": numbers, "profiles": minutes}
+    (folder / "course.yml").write_text(yaml.safe_dump({"chapters": [chapter]}))
+    for name in ("full_results", "spread"):
+        (folder / name).mkdir()
+
+
+def _rows(folder):
+    return headline_table(folder).splitlines()[2:]
+
+
+def test_tables_show_minutes_and_the_headline_numbers_that_there_are(tmp_path):
+    number = {"label": "error ratio", "unit": "%", "headline": True, "full": [0, 2]}
+    _course(tmp_path, ratio=number, other={"label": "not shown", "full": [0, 2]})
+    assert chapter_table(tmp_path).splitlines()[-1] == "| 02 | [X](notebooks/02_x.ipynb) | 5 min | 1 / 2 min |"
+    assert _rows(tmp_path) == []
+    (tmp_path / "full_results" / "02.json").write_text(json.dumps({"numbers": {"ratio": 1.23456, "other": 7.0}}))
+    assert _rows(tmp_path) == ["| 02 | error ratio (%) | 1.23 |  |"]
+    runs = [{"numbers": {"ratio": value, "other": 1.0}} for value in (1.0, -2.0, -8.0)]
+    (tmp_path / "spread" / "02.json").write_text(json.dumps({"format": 1, "runs": runs}))
+    assert _rows(tmp_path) == ["| 02 | error ratio (%) | 1.23 | −3.0 ± 4.6 (3) |"]
+    (tmp_path / "full_results" / "02.json").unlink()
+    counted = yaml.safe_load((tmp_path / "course.yml").read_text())
+    counted["chapters"][0]["numbers"]["ratio"]["above"] = 0
+    (tmp_path / "course.yml").write_text(yaml.safe_dump(counted))
+    assert _rows(tmp_path) == ["| 02 | error ratio (%) |  | above 0: 1 of 3 |"]
+
+
+@pytest.mark.parametrize(("value", "words"), [(-127.03, "−127"), (32.0, "32.0"), (0.5, "0.500"), (5.2, "5.20")])
+def test_numbers_have_three_digits_and_no_bare_point(tmp_path, value, words):
+    _course(tmp_path, a={"label": "a", "headline": True, "full": [0, 2]})
     (tmp_path / "full_results" / "02.json").write_text(json.dumps({"numbers": {"a": value}}))
-    assert chapter_table(tmp_path).strip().endswith(f"| a: {words} |")
+    assert _rows(tmp_path) == [f"| 02 | a | {words} |  |"]
 
 
 BOARD = {

@@ -133,9 +133,11 @@ def test_runs_over_seeds_stand_beside_a_number_of_the_quick_profile(course, tmp_
     chapter("01", course=course, folder=tmp_path / "none", spread=tmp_path).record(error=0.15, speed=9.0)
     header, error, speed = shown[0]["text/plain"].splitlines()
     assert header.endswith("over seeds: mean ± std (runs)")
-    assert error.split("   ")[-1].strip() == "0.11 ± 0.01 (3)" and "0.1 … 0.2  ok" in error
+    assert error.split("   ")[-1].strip() == "0.110 ± 0.010 (3)" and "0.1 … 0.2  ok" in error
     assert speed.split("   ")[-1].strip() == "above 5: 2 of 3" and "no band" in speed
-    assert header.index("over seeds") == error.index("0.11 ±") == speed.index("above 5")
+    assert header.index("over seeds") == error.index("0.110 ±") == speed.index("above 5")
+    assert results.over_seeds_in_words([1234.0, 1300.0]) == "1267 ± 47 (2)"
+    assert results.over_seeds_in_words([1.0, 1.0, 1.0]) == "1.0000 ± 0.0000 (3)"
     assert results.over_seeds_in_words([0.1]) == "" and results.over_seeds_in_words([1, 9.0], 5) == "above 5: 1 of 2"
     chapter("01", "full", course=course, folder=tmp_path / "none", spread=tmp_path).record(error=0.15)
     assert "over seeds" not in shown[1]["text/plain"], "these runs are of the quick profile"

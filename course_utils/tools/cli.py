@@ -174,7 +174,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 
 @main.command("list")
-@click.option("--markdown", is_flag=True, help="Print the chapter table of the README instead.")
+@click.option("--markdown", is_flag=True, help="Print the two tables of the README instead.")
 @source_option
 @output_option
 def list_chapters(markdown: bool, source: Path, output: Path) -> None:
@@ -182,7 +182,7 @@ def list_chapters(markdown: bool, source: Path, output: Path) -> None:
     from course_utils.tools import tables
 
     if markdown:
-        return click.echo(tables.chapter_table(source), nl=False)
+        return click.echo(tables.chapter_table(source) + "\n" + tables.headline_table(source), nl=False)
     executed = {result.name: result for result in read_results(output)}
     rows = [["chapter", "run", "read", "last run", "title, prerequisites"]]
     for chapter in read_chapters(source):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from course_utils.results import over_seeds, over_seeds_in_words
 from course_utils.tools.chapter import Chapter, read_chapters
 
 Rows = Sequence[Sequence[str]]
@@ -32,32 +33,33 @@ def as_markdown(rows: Rows) -> str:
 
 
 def chapter_table(source: Path) -> str:
-    """Return a Markdown table of the chapters: minutes, and the headline numbers of their stored full runs."""
-    rows = [["", "chapter", "read", "run (quick / full)", "full run: what came out"]]
+    """Return a Markdown table of the chapters and their minutes."""
+    rows = [["", "chapter", "read", "run (quick / full)"]]
     for chapter in read_chapters(source):
         minutes = " / ".join(f"{chapter.minutes(profile):g}" for profile in ("quick", "full"))
         link = f"[{chapter.title}](notebooks/{chapter.path.name})"
-        rows.append([chapter.number, link, f"{chapter.read_minutes} min", f"{minutes} min", _headline(source, chapter)])
+        rows.append([chapter.number, link, f"{chapter.read_minutes} min", f"{minutes} min"])
+    return as_markdown(rows)
+
+
+def headline_table(source: Path) -> str:
+    """Return a Markdown table of the headline numbers: in the stored full run, and over seeds in the quick profile."""
+    rows = [["", "number", "full run", "quick run: mean ± std (seeds)"]]
+    for chapter in read_chapters(source):
+        full = _stored(source, chapter).get("numbers", {})
+        for name, facts in chapter.numbers.items():
+            unit = f" ({facts['unit']})" if facts.get("unit") else ""
+            value = f"{full[name]:#.3g}".removesuffix(".") if name in full else ""  # no bare point after whole numbers
+            kept = over_seeds(chapter.number, name, Path(source) / "spread")
+            quick = over_seeds_in_words(kept, facts.get("above")) if kept.size else ""
+            if facts.get("headline") and (value or quick):
+                rows.append([chapter.number, facts["label"] + unit, value.replace("-", "−"), quick.replace("-", "−")])
     return as_markdown(rows)
 
 
 def _stored(source: Path, chapter: Chapter) -> dict[str, Any]:
     path = Path(source) / "full_results" / f"{chapter.number}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _headline(source: Path, chapter: Chapter) -> str:
-    stored = _stored(source, chapter)
-    if not stored:
-        return "no full run stored yet"
-    words = []
-    for name, facts in chapter.numbers.items():
-        if facts.get("headline") and name in stored["numbers"]:
-            unit = facts.get("unit", "")
-            space = " " if unit and unit != "°" else ""
-            value = f"{stored['numbers'][name]:#.3g}".removesuffix(".")  # no bare point after whole numbers
-            words.append(f"{facts['label']}: {value}{space}{unit}")
-    return " · ".join(words)
 
 
 def scoreboard_rows(source: Path) -> list[list[str]]:
