@@ -106,7 +106,7 @@ def over_seeds(number: str, name: str, folder: Path = SPREAD) -> np.ndarray:
 
 
 def over_seeds_in_words(values: ArrayLike, above: float | None = None) -> str:
-    """Return "0.312 ± 0.014 (8)", mean, standard deviation and number of runs; "above 30: 7 of 10" if that is counted."""
+    """Return "0.312 ± 0.014 (8)": mean, standard deviation, number of runs; "above 30: 7 of 10" if that is counted."""
     runs = np.asarray(values, dtype=float)
     if above is not None:
         return f"above {above:g}: {(runs > above).sum()} of {len(runs)}"
