@@ -64,8 +64,8 @@ def importance_weighted_bound(draw: Callable[[int], Tensor], *, k: int, chunk: i
 
     ``draw(n)`` returns log-weights (n, B) log p(x, z_i) − log q(z_i | x) of n fresh draws z_i ~ q(z | x) for each of
     B examples. One random value per example, whose expectation is the bound: the ELBO for k = 1; it rises with k and
-    tends to log p(x). Asks for at most ``chunk`` draws at a time and sums on in float64; builds no graph. Another
-    shape, or log-weights that are NaN or +∞ (−∞, a weight of zero, is allowed), are a ``ValueError``.
+    tends to log p(x). Asks for at most ``chunk`` draws at a time and sums on in float64, on the CPU; builds no graph.
+    Another shape, or log-weights that are NaN or +∞ (−∞, a weight of zero, is allowed), are a ``ValueError``.
 
     Burda, Grosse & Salakhutdinov 2015, arXiv 1509.00519, equation 8.
     """
@@ -78,7 +78,7 @@ def importance_weighted_bound(draw: Callable[[int], Tensor], *, k: int, chunk: i
             log_weights = draw(n)
             if log_weights.ndim != 2 or log_weights.shape != (n, *(total.shape or log_weights.shape[1:])):
                 raise ValueError(f"draw({n}) returned shape {tuple(log_weights.shape)}, expected ({n}, batch)")
-            part = torch.logsumexp(log_weights.double(), dim=0)
+            part = torch.logsumexp(log_weights.cpu().double(), dim=0)  # not every device has float64
             if not (part < math.inf).all():
                 raise ValueError(f"draw({n}) returned log-weights that are NaN or +inf, for draws from {start} on")
             total = torch.logaddexp(total, part)

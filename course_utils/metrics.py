@@ -110,7 +110,8 @@ def two_nn_dimension(points: Tensor, *, discard: float = 0.1) -> float:
 
 def _two_nearest(points: Tensor) -> Tensor:
     """Distances (N, 2), float64, to the nearest and second-nearest other point."""
-    centred = np.asarray((points.double() - points.double().mean(0)).cpu())
+    points = points.cpu().double()  # not every device has float64
+    centred = np.asarray(points - points.mean(0))
     distances, _ = NearestNeighbors(n_neighbors=2).fit(centred).kneighbors()  # without X no point is its own neighbour
     return torch.from_numpy(distances)
 

@@ -63,8 +63,8 @@ def _parzen(samples: Tensor, test: Tensor, bandwidths: Sequence[float], chunk: i
     if not bandwidths or chunk < 1:
         raise ValueError(f"{len(bandwidths)} bandwidths, chunk = {chunk}: both must be at least 1")
     samples, test = _two_sets(samples, test, names=("samples", "test"), least=(2, 1))
-    centre = samples.double().mean(0)
-    samples, test = ((rows.double() - centre).float() for rows in (samples, test))
+    centre = samples.cpu().double().mean(0)  # on the CPU: not every device has float64
+    samples, test = ((rows.cpu().double() - centre).float().to(rows.device) for rows in (samples, test))
     squares, dim = samples.square().sum(1), samples.shape[1]
     values = torch.empty(len(bandwidths), len(test), dtype=torch.float64)
     for start in range(0, len(test), chunk):
@@ -72,7 +72,7 @@ def _parzen(samples: Tensor, test: Tensor, bandwidths: Sequence[float], chunk: i
         distances = torch.addmm(squares + part.square().sum(1, keepdim=True), part, samples.T, alpha=-2).clamp_min_(0)
         for row, bandwidth in zip(values, bandwidths, strict=True):
             scaled = distances * (-0.5 / float(bandwidth) ** 2)
-            row[start : start + chunk] = torch.logsumexp(scaled, dim=1).double().cpu()
+            row[start : start + chunk] = torch.logsumexp(scaled, dim=1).cpu().double()
     sigma = torch.tensor(bandwidths, dtype=torch.float64)[:, None]
     return values - math.log(len(samples)) - 0.5 * dim * (math.log(2 * math.pi) + 2 * sigma.log())
 
@@ -109,7 +109,7 @@ def mmd_test(
 
 def _kernel(x: Tensor, y: Tensor, widths: Sequence[float] | None) -> Tensor:
     """Kernel matrix (N + M, N + M) of all points, float64, with a diagonal of zeros."""
-    points = torch.cat([x, y]).double().cpu()
+    points = torch.cat([x, y]).cpu().double()
     distances = torch.cdist(points, points)
     if widths is None:
         upper = distances[torch.triu(torch.ones_like(distances, dtype=torch.bool), 1)]
@@ -142,7 +142,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     is too large. Dowson & Landau 1982, Journal of Multivariate Analysis 12:450–455; for pictures Heusel et al. 2017,
     arXiv 1706.08500.
     """
-    x, y = (rows.double().cpu() for rows in _two_sets(x, y, names=("x", "y"), least=(2, 2)))
+    x, y = (rows.cpu().double() for rows in _two_sets(x, y, names=("x", "y"), least=(2, 2)))
     first, second = (torch.cov(rows.T).reshape(rows.shape[1], -1) for rows in (x, y))
     values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
@@ -166,7 +166,7 @@ def precision_recall(real: Tensor, generated: Tensor, *, k: int = 3, chunk: int 
 
 def _inside(members: Tensor, points: Tensor, k: int, chunk: int) -> float:
     """Share of points that lie within the radius of at least one member."""
-    members, points = members.double(), points.double()
+    members, points = members.cpu().double(), points.cpu().double()
     radii = torch.cat([torch.cdist(part, members).kthvalue(k + 1, dim=1).values for part in members.split(chunk)])
     inside = [(torch.cdist(part, members) <= radii).any(1) for part in points.split(chunk)]
     return float(torch.cat(inside).double().mean())
@@ -184,7 +184,7 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, classifier: Any = None, seed:
     if len(x) != len(y):
         raise ValueError(f"{len(x)} points against {len(y)}: give equally many, or guessing is better than one half")
     generator = torch.Generator().manual_seed(seed)
-    halves = [rows.double().cpu()[torch.randperm(len(rows), generator=generator)].chunk(2) for rows in (x, y)]
+    halves = [rows.cpu().double()[torch.randperm(len(rows), generator=generator)].chunk(2) for rows in (x, y)]
     (train, labels), (test, truth) = (
         (torch.cat(parts).numpy(), np.repeat([0, 1], [len(part) for part in parts]))
         for parts in zip(*halves, strict=True)
