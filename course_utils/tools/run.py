@@ -6,13 +6,13 @@ import contextlib
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from course_utils.runtime import replacing
+from course_utils.runtime import cores, replacing
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import RAN, Plan, Result, judge, read_chapters, read_results, write_results
 from course_utils.tools.kernel import ENDINGS, Ended, Task, Watch, execute
@@ -33,23 +33,24 @@ def task_of(
 ) -> Task:
     """Return the task of a plan; without ``cell_seconds`` a cell may take ten times the stated minutes, at least 300 s.
 
-    A whole chapter may take twice as long as a cell.
+    A whole chapter may take twice as long as a cell; ``jobs`` kernels share the cores of this machine.
     """
     limit = cell_seconds or max(300.0, 600 * plan.minutes)
     path = plan.chapter.path.resolve()
+    threads = str(max(1, cores() // jobs))
+    own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} if jobs > 1 else {}
     values = path.name, path.read_bytes(), dict(plan.parameters), limit, 2 * limit
-    return Task(*values, dict(environment or {}), str(path.parent), jobs)
+    return Task(*values, own | dict(environment or {}), str(path.parent))
 
 
 def result_of(plan: Plan, ended: Ended) -> Result:
     """Judge what became of a plan."""
-    status, message = ENDINGS[ended.ending], ended.message
-    if ended.ending == "ran":
-        verdict = judge(plan.bands, ended.numbers, overridden=plan.overridden)
-        status, message = verdict.status, verdict.message
-    same = {name: getattr(ended, name) for name in ("traceback", "date", "machine", "versions")}
-    numbers = ended.numbers if ended.ending == "ran" else {}
-    return Result.of(plan, status, message, minutes=round(ended.seconds / 60, 3), numbers=numbers, **same)
+    facts: dict[str, Any] = {name: getattr(ended, name) for name in ("traceback", "date", "machine", "versions")}
+    facts["minutes"] = round(ended.seconds / 60, 3)
+    if ended.ending != "ran":
+        return Result.of(plan, ENDINGS[ended.ending], ended.message, **facts)
+    verdict = judge(plan.bands, ended.numbers, overridden=plan.overridden)
+    return Result.of(plan, verdict.status, verdict.message, numbers=ended.numbers, **facts)
 
 
 def perform(
@@ -63,12 +64,9 @@ def perform(
 
     Ctrl-C and SIGTERM are raised as ``Interrupted`` when the kernel is gone.
     """
-    found: list[Ended] = []
     task = task_of(plan, cell_seconds, environment=environment)
-    number = _work([(plan, task)], 1, screen, {}, lambda _, ended: found.append(ended))
-    if number:
-        raise Interrupted(number)
-    return result_of(plan, found[0]), found[0]
+    ((_, ended),) = _executed([(plan, task)], {plan.name: plan.minutes}, screen)
+    return result_of(plan, ended), ended
 
 
 def run(
@@ -90,59 +88,58 @@ def run(
     Returns the results (status "skipped", or "waiting" if it never began) and the exit code: 0 if every chapter is
     fine, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    before = {result.name: result for result in read_results(output)}
+    order = [chapter.name for chapter in read_chapters(source)]
+    stored = {result.name: result for result in read_results(output)}
+    minutes = {plan.name: plan.minutes for plan in plans}
     results: dict[str, Result] = {}
-    expected: dict[str, float] = {}
     tasks: list[tuple[Plan, Task]] = []
+    code = 0
 
-    def keep(result: Result, series: Mapping[str, list], shown: Result | None = None) -> None:
-        note = _keep_full(result, series, source, output) if result.status in RAN else ""
-        order = [chapter.name for chapter in read_chapters(source)]
-        write_results(output, [*(r for r in read_results(output) if r.name != result.name), result], order)
+    def keep(result: Result, shown: Result | None = None) -> None:
+        stored[result.name] = result
+        write_results(output, list(stored.values()), order)
         results[result.name] = shown = shown or result
         took = "" if shown.status == "skipped" else f"  {shown.minutes:.1f} min"
-        said = "".join(f"  · {text}" for text in (shown.message, note) if text)
+        said = "".join(f"  · {text}" for text in (shown.message, _keep_full(result, source, output)) if text)
         screen.line(f"{shown.name:<28} {shown.status}{took}{said}")
 
-    def end(plan: Plan, ended: Ended) -> None:
-        _write_executed(output / f"{plan.name}.ipynb", ended)
-        keep(result_of(plan, ended), ended.series)
-
     for plan in plans:
-        last = before.get(plan.name)
+        last = stored.get(plan.name)
         if not plan.key:
-            keep(Result.of(plan, "failed", f"there is no notebook {plan.chapter.path}"), {})
+            keep(Result.of(plan, "failed", f"there is no notebook {plan.chapter.path}"))
         elif resume and last and (same := resumed(plan, last, output)):
-            done = replace(same, status="skipped", message=f"unchanged since it succeeded on {same.date[:10]}")
-            keep(same, notebooks.recorded(notebooks.read(output / f"{plan.name}.ipynb"))[1], done)
+            keep(same, replace(same, status="skipped", message=f"unchanged since it succeeded on {same.date[:10]}"))
         else:
             tasks.append((plan, task_of(plan, cell_seconds, jobs=jobs)))
             if last and last.status == "ok" and (last.profile, last.overridden) == (plan.profile, plan.overridden):
-                expected[plan.name] = last.minutes
-    number = _work(tasks, jobs, screen, expected, end, executor)
+                minutes[plan.name] = last.minutes
+    try:
+        for plan, ended in _executed(tasks, minutes, screen, jobs, executor):
+            _write_executed(output / f"{plan.name}.ipynb", ended)
+            keep(result_of(plan, ended))
+    except Interrupted as error:
+        code = error.code
     every = [results.get(plan.name) or Result.of(plan, "waiting") for plan in plans]
-    return every, 128 + number if number else int(any(r.status not in ("ok", "skipped") for r in every))
+    return every, code or int(any(result.status not in ("ok", "skipped") for result in every))
 
 
 def resumed(plan: Plan, last: Result, output: Path) -> Result | None:
     """Return the last result, judged by today's bands, if it answers the plan so that the chapter need not run."""
-    same = last.status in RAN and last.profile == plan.profile and last.key == plan.key != ""
+    same = last.status in RAN and (last.profile, last.key) == (plan.profile, plan.key)
     verdict = judge(plan.bands, last.numbers, overridden=plan.overridden)
     if not same or verdict.status != "ok" or not (output / f"{plan.name}.ipynb").exists():
         return None
-    facts = {name: getattr(last, name) for name in ("minutes", "numbers", "date", "machine", "versions")}
-    return Result.of(plan, "ok", verdict.message, **facts)
+    return replace(last, status="ok", message=verdict.message, bands=plan.bands, overridden=plan.overridden)
 
 
-def _work(
+def _executed(
     tasks: Sequence[tuple[Plan, Task]],
-    jobs: int,
+    minutes: Mapping[str, float],
     screen: Screen,
-    expected: Mapping[str, float],
-    end: Callable[[Plan, Ended], None],
+    jobs: int = 1,
     executor: Executor | None = None,
-) -> int:
-    """Execute tasks and call ``end`` with each; return the number of the signal that stopped them, or 0."""
+) -> Iterator[tuple[Plan, Ended]]:
+    """Execute tasks and yield what became of each; if a signal stops them, ``Interrupted`` is raised after the last."""
     watches = {plan.name: Watch() for plan, _ in tasks}
     pool = executor or ThreadPoolExecutor(jobs)
     futures: dict[Future, Plan] = {}
@@ -153,11 +150,8 @@ def _work(
                 futures[pool.submit(execute, task, *watch)] = plan
             while futures and not caught:
                 for future in wait(futures, timeout=0.1, return_when=FIRST_COMPLETED).done:
-                    end(futures[future], _value(future))
-                    del futures[future]
-                _show(screen, futures.values(), watches, expected)
-        except KeyboardInterrupt:
-            caught.append(signal.SIGINT)
+                    yield futures.pop(future), _value(future)
+                _show(screen, {plan.name: watches[plan.name] for plan in futures.values()}, minutes)
         finally:
             for future, plan in futures.items():
                 future.cancel()
@@ -166,8 +160,10 @@ def _work(
                 pool.shutdown()
         for future, plan in futures.items():
             if not future.cancelled():
-                end(plan, _value(future) if future.done() else Ended("interrupted", "given up while it ran elsewhere"))
-    return caught[0] if caught else 0
+                lost = Ended("interrupted", "given up while it ran elsewhere")
+                yield plan, _value(future) if future.done() else lost
+    if caught:
+        raise Interrupted(caught[0])
 
 
 def _value(future: Future) -> Ended:
@@ -196,16 +192,15 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _show(screen: Screen, plans: Iterable[Plan], watches: Mapping[str, Watch], expected: Mapping[str, float]) -> None:
-    minutes = {plan.name: expected.get(plan.name, plan.minutes) for plan in plans}
+def _show(screen: Screen, watches: Mapping[str, Watch], minutes: Mapping[str, float]) -> None:
     lines = {}
-    for name in [name for name in minutes if watches[name].began]:
-        watch, seconds = watches[name], watches[name].seconds()
-        left = 60 * minutes[name] - seconds
-        time_left = f"about {_clock(left)} left" if left > 0 else f"{_clock(-left)} longer than expected"
-        cell = f"cell {watch.cell} of {watch.of}" if watch.cell else "starting"
-        lines[name] = f"{name:<28} {cell:<14} {_clock(seconds)} elapsed, {time_left}"
-    rest = [minutes[name] for name in minutes if name not in lines]
+    for name, watch in watches.items():
+        if watch.began:
+            left = 60 * minutes[name] - watch.seconds()
+            time_left = f"about {_clock(left)} left" if left > 0 else f"{_clock(-left)} longer than expected"
+            cell = f"cell {watch.cell} of {watch.of}" if watch.cell else "starting"
+            lines[name] = f"{name:<28} {cell:<14} {_clock(watch.seconds())} elapsed, {time_left}"
+    rest = [minutes[name] for name in watches if name not in lines]
     screen.refresh(lines, f"{len(rest)} more, about {sum(rest):.0f} min after that" if rest else "")
 
 
@@ -215,22 +210,20 @@ def _clock(seconds: float) -> str:
 
 def _write_executed(path: Path, ended: Ended) -> None:
     """Keep an executed notebook, and what its kernel printed if that may say why it died."""
-    for content, target in ((ended.notebook, path), (b"", path.with_suffix(".html"))):
+    log = b"" if ended.ending in ("ran", "raised") else ended.log.encode()
+    for suffix, content in ((".ipynb", ended.notebook), (".log", log), (".html", b"")):
+        path.with_suffix(suffix).unlink(missing_ok=True)
         if content:
-            with replacing(target) as file:
+            with replacing(path.with_suffix(suffix)) as file:
                 file.write(content)
-        else:
-            target.unlink(missing_ok=True)
-    log = path.with_suffix(".log")
-    log.unlink(missing_ok=True)
-    if ended.log and ended.ending not in ("ran", "raised"):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(ended.log, encoding="utf-8")
 
 
-def _keep_full(result: Result, series: Mapping[str, list], source: Path, output: Path) -> str:
+def _keep_full(result: Result, source: Path, output: Path) -> str:
     """Store the numbers of a full run; ones that do not stand the comparison go beside it, under another name."""
-    if result.profile != "full" or result.overridden or not (result.numbers or series):
+    if result.profile != "full" or result.overridden or result.status not in RAN:
+        return ""
+    series = notebooks.recorded(notebooks.read(output / f"{result.name}.ipynb"))[1]
+    if not (result.numbers or series):
         return ""
     number = result.name.split("_")[0]
     stored: dict[str, Any] = {"chapter": number, "profile": "full", "series": series}
