@@ -1,5 +1,6 @@
 """Chapters broken on purpose, in every way, are reported as what they are; what is not done is not called done."""
 
+import dataclasses
 import os
 import pickle
 import re
@@ -126,12 +127,12 @@ def package(tmp_path_factory):
 class Elsewhere(ThreadPoolExecutor):
     """Like an executor on another machine: what goes there and comes back is pickled, nothing is shared."""
 
-    def submit(self, function, *arguments):
-        sent = pickle.dumps((function, arguments))
+    def submit(self, function, *arguments, **options):
+        sent = pickle.dumps((function, arguments, options))
 
         def work():
-            received, values = pickle.loads(sent)
-            return pickle.dumps(received(*values))
+            received, values, named = pickle.loads(sent)
+            return pickle.dumps(received(*values, **named))
 
         future, back = super().submit(work), None
         back = future.result
@@ -280,7 +281,7 @@ def test_sigterm_leaves_no_process_and_exits_with_143(tmp_path):
 def test_an_interruption_of_one_chapter_is_raised_with_its_exit_code(monkeypatch, tmp_path):
     source = write_course(tmp_path, a={})
     write_notebook(source / "a.ipynb", "1")
-    monkeypatch.setattr(run, "execute", lambda task, watch: time.sleep(0.3) or run.Ended("interrupted"))
+    monkeypatch.setattr(run, "execute", lambda plan, watch, **options: time.sleep(0.3))
     monkeypatch.setattr(Remembers, "refresh", lambda self, running, below: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(run.Interrupted, match="SIGTERM") as caught:
         run.perform(plans(source)[0], screen=Remembers())
@@ -298,23 +299,30 @@ def test_one_chapter_with_an_environment_of_its_own_tells_the_seconds_of_its_cel
     assert sorted(path.name for path in source.iterdir()) == ["a.ipynb", "course.yml"], "nothing is written"
 
 
-def test_kernel_start_is_tried_twice(monkeypatch):
+@pytest.fixture
+def asked(tmp_path):
+    """The plan of a toy chapter."""
+    write_notebook(write_course(tmp_path / "chapters", a={}) / "a.ipynb", "1")
+    return plans(tmp_path / "chapters")[0]
+
+
+def test_kernel_start_is_tried_twice(monkeypatch, asked):
     outcomes = [("not run", "no kernel started: port taken", ""), ("ran", "", "")]
     monkeypatch.setattr(kernel, "_attempt", lambda *_: outcomes.pop(0))
-    task = run.Task("a.ipynb", b"", {}, 1, 2)
-    assert run.execute(task).ending == "ran" and not outcomes
+    monkeypatch.setattr(kernel.notebooks, "recorded", lambda _: ({}, {}))
+    assert run.execute(asked).ending == "ran" and not outcomes
     outcomes += [("not run", "no kernel started: port taken", "")] * 3
-    assert run.execute(task).ending == "not run" and len(outcomes) == 1
+    assert run.execute(asked).ending == "not run" and len(outcomes) == 1
 
 
-def test_bytes_that_are_no_notebook_and_a_worker_that_is_lost_are_failures(tmp_path):
-    ended = run.execute(run.Task("a.ipynb", b"{", {}, 1, 2))
-    assert ended.ending == "not run" and "no kernel started: NotJSONError" in ended.message
-    source = write_course(tmp_path, a={})
-    write_notebook(source / "a.ipynb", "1")
+def test_bytes_that_are_no_notebook_and_a_worker_that_is_lost_are_failures(tmp_path, asked):
+    ended = run.execute(dataclasses.replace(asked, notebook=b"{"))
+    assert ended.ending == "not run" and ended.result.status == "failed"
+    assert "no kernel started: NotJSONError" in ended.result.message
+    source = asked.chapter.path.parent
 
     class Lost(ThreadPoolExecutor):
-        def submit(self, function, *arguments):
+        def submit(self, function, *arguments, **options):
             return super().submit(lambda: 1 / 0)
 
     with Lost(1) as executor:
@@ -324,11 +332,10 @@ def test_bytes_that_are_no_notebook_and_a_worker_that_is_lost_are_failures(tmp_p
     assert code == 1 and results[0].status == "failed" and "ZeroDivisionError" in results[0].message
 
 
-def test_limits_come_from_the_stated_minutes(tmp_path):
-    source = write_course(tmp_path, a={})
-    write_notebook(source / "a.ipynb", "1")
-    asked = plans(source)[0]
-    assert (run.task_of(asked).cell_seconds, run.task_of(asked).chapter_seconds) == (300, 600)
-    assert (run.task_of(asked, 7).cell_seconds, run.task_of(asked, 7).chapter_seconds) == (7, 14)
-    (source / "course.yml").write_text((source / "course.yml").read_text().replace("minutes: 0.1", "minutes: 2"))
-    assert run.task_of(plans(source)[0]).cell_seconds == 1200
+def test_limits_come_from_the_stated_minutes(asked, monkeypatch):
+    limits = []
+    monkeypatch.setattr(kernel, "_attempt", lambda *values: limits.append(values[-1]) or ("interrupted", "", ""))
+    longer = dataclasses.replace(asked.chapter, profiles={"quick": {"minutes": 2}})
+    for plan, given in ((asked, None), (asked, 7), (dataclasses.replace(asked, chapter=longer), None)):
+        run.execute(plan, cell_seconds=given)
+    assert limits == [300, 7, 1200]

@@ -1,4 +1,4 @@
-"""Execute a notebook in a kernel of its own: ``execute`` is a function of values that any executor can run.
+"""Execute a notebook in a kernel of its own: ``execute`` takes and returns values, so that any executor can run it.
 
 Every kernel is a process of its own, so ``execute`` needs none: nbclient works in the thread that calls it.
 """
@@ -6,6 +6,7 @@ Every kernel is a process of its own, so ``execute`` needs none: nbclient works 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
@@ -14,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from papermill import execute_notebook
 from papermill.exceptions import strip_color
 
 from course_utils.tools import notebook as notebooks
+from course_utils.tools.chapter import Plan, Result, judge
 
 #: How a notebook can end, and the status that a chapter which ends so gets; one that ran is judged by its numbers.
 ENDINGS = {"ran": "ok", "raised": "failed", "kernel died": "kernel died", "cell limit": "timed out"}
@@ -34,22 +36,6 @@ ENDINGS |= {"chapter limit": "timed out", "interrupted": "interrupted", "not run
 KERNELS = str(Path(sys.prefix) / "share" / "jupyter" / "kernels")
 _QUIET = logging.Logger("course")
 _QUIET.addHandler(logging.NullHandler())
-
-
-@dataclass(frozen=True)
-class Task:
-    """A notebook to execute: values only, so that it can be sent to another machine. Limits are in seconds.
-
-    ``environment`` is added to that of the machine; ``folder`` is where the notebook works, if it is there.
-    """
-
-    name: str
-    notebook: bytes
-    parameters: Mapping[str, Any]
-    cell_seconds: float
-    chapter_seconds: float
-    environment: Mapping[str, str] = field(default_factory=dict)
-    folder: str = ""
 
 
 class Timing(NamedTuple):
@@ -61,23 +47,18 @@ class Timing(NamedTuple):
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of a task: how it ended (of ``ENDINGS``) and why, the executed notebook (empty if none), its numbers.
+    """What became of a plan: how it ended (of ``ENDINGS``), its result, the executed notebook (empty if none).
 
     ``cells`` has the seconds of every code cell that began, the cell of injected parameters included; ``log`` is what
     the kernel printed past the notebook.
     """
 
     ending: str
-    message: str = ""
-    traceback: str = ""
+    result: Result
     notebook: bytes = b""
-    numbers: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     cells: tuple[Timing, ...] = ()
     log: str = ""
-    date: str = ""
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Watch:
@@ -153,58 +134,75 @@ class _Client(NotebookClient):
             raise
 
 
-def execute(task: Task, watch: Watch | None = None) -> Ended:
-    """Execute a notebook in a kernel of its own; what goes wrong in it is told, not raised.
+def execute(
+    plan: Plan,
+    watch: Watch | None = None,
+    *,
+    cell_seconds: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Ended:
+    """Execute the notebook of a plan in a kernel of its own and judge its numbers; what goes wrong is told, not raised.
 
-    ``watch`` shows where it is to another thread of this process, and lets that thread stop it.
+    A cell may take ``cell_seconds``, the chapter twice as long. ``environment`` is added to that of the machine;
+    ``watch`` shows where the notebook is to another thread of this process, and lets that thread stop it.
     """
     watch = watch or Watch()
     watch.began, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(prefix="course-") as folder, tempfile.TemporaryFile() as log:
-        place = task.folder if task.folder and Path(task.folder).is_dir() else folder
-        process = {"env": _environment(task), "cwd": place, "stdout": log, "stderr": log}
-        ending = _attempt(task, watch, process)
-        if ending[0] == "not run" and not watch.cell and not watch.reason:  # ports collide now and then: once more
-            ending = _attempt(task, watch, process)
+        place = plan.chapter.path.resolve().parent  # on another machine it need not be there
+        process = {"cwd": str(place) if place.is_dir() else folder, "stdout": log, "stderr": log}
+        process["env"] = _environment(environment or {})
+        for _ in range(2):  # ports collide now and then: once more
+            ending, message, traceback = _attempt(plan, watch, process, cell_seconds or plan.cell_seconds)
+            if ending != "not run" or watch.cell or watch.reason:
+                break
         log.seek(0)
         said = log.read().decode("utf-8", "replace")[-20_000:]
-    facts: dict[str, Any] = {"seconds": watch.seconds(), "cells": watch.timings(), "log": said, "date": date}
-    if watch.notebook:
-        if ending[0] not in ("ran", "raised") and watch.cell:  # say so where it was cut off
-            error = {"ename": ENDINGS[ending[0]], "evalue": ending[1], "traceback": [": ".join(ending[:2])]}
-            cell = notebooks.code_cells(watch.notebook)[watch.cell - 1]
-            cell["outputs"].append({"output_type": "error", **error})
-        facts |= {"numbers": notebooks.recorded(watch.notebook)[0], "notebook": notebooks.to_bytes(watch.notebook)}
-    if ending[0] == "ran":
-        facts |= _machine()
-    return Ended(*ending, **facts)
+    status, seconds = ENDINGS[ending], watch.seconds()
+    facts: dict[str, Any] = {"traceback": traceback, "date": date, "minutes": round(seconds / 60, 3)}
+    if ending == "ran":
+        facts |= {"numbers": notebooks.recorded(watch.notebook)[0], **_machine()}
+        verdict = judge(plan.bands, facts["numbers"], overridden=plan.overridden, counted=plan.counted)
+        status, message = verdict.status, verdict.message
+    elif ending != "raised" and watch.cell:  # say so in the cell that was cut off
+        error = {"output_type": "error", "ename": status, "evalue": message, "traceback": [f"{status}: {message}"]}
+        notebooks.code_cells(watch.notebook)[watch.cell - 1]["outputs"].append(error)
+    executed = notebooks.to_bytes(watch.notebook) if watch.notebook else b""
+    return Ended(ending, Result.of(plan, status, message, **facts), executed, seconds, watch.timings(), said)
 
 
-def _attempt(task: Task, watch: Watch, process: dict) -> tuple[str, str, str]:
+def _attempt(plan: Plan, watch: Watch, process: dict, limit: float) -> tuple[str, str, str]:
     """Return how the notebook ended, in one word and in a sentence, and the traceback."""
-    timer = threading.Timer(task.chapter_seconds, watch.stop, ["chapter limit"])
+    timer = threading.Timer(2 * limit, watch.stop, ["chapter limit"])
     timer.daemon = True
     try:
-        watch.notebook = _prepared(task)
+        watch.notebook = _prepared(plan)
         watch.of = len(notebooks.code_cells(watch.notebook))
         options: dict[str, Any] = {"on_cell_execute": watch.cell_begins, "on_cell_executed": watch.cell_ends}
         options["on_notebook_start"] = lambda **_: timer.start()  # the kernel is ready
-        options["timeout_func"] = lambda _: task.cell_seconds
+        options["timeout_func"] = lambda _: limit
         client = _Client(watch.notebook, kernel_name="python3", log=_QUIET, **options)
         client.watch = watch
-        asyncio.run(client.async_execute(**process))
+        try:
+            asyncio.run(client.async_execute(**process))
+        finally:
+            atexit.unregister(client._cleanup_kernel)  # left behind by one that did not start
     except Exception as error:
-        return _ending(error, task, watch)
+        return _ending(error, watch, limit)
     finally:
         timer.cancel()
     return "ran", "", ""
 
 
-def _prepared(task: Task) -> dict:
+def _prepared(plan: Plan) -> Any:
     """Return the notebook with its parameters injected and without outputs, as nbclient takes it."""
-    source = nbformat.reads(task.notebook.decode("utf-8"), as_version=4)
     notebook = execute_notebook(
-        source, None, dict(task.parameters), kernel_name="python3", language="python", prepare_only=True
+        nbformat.reads(plan.notebook.decode("utf-8"), as_version=4),
+        None,
+        dict(plan.parameters),
+        kernel_name="python3",
+        language="python",
+        prepare_only=True,
     )
     notebook.metadata.pop("papermill")
     for cell in notebook.cells:
@@ -214,28 +212,27 @@ def _prepared(task: Task) -> dict:
     return notebook
 
 
-def _ending(error: Exception, task: Task, watch: Watch) -> tuple[str, str, str]:
+def _ending(error: Exception, watch: Watch, limit: float) -> tuple[str, str, str]:
     """Put what stopped a notebook into words."""
     cell = f"cell {watch.cell} of {watch.of}"
     if isinstance(error, CellExecutionError):
         reason = next(iter(strip_color(error.evalue).strip().splitlines()), "")
         return "raised", f"{error.ename} in {cell}: {reason}", strip_color(error.traceback)
     if watch.reason == "chapter limit":
-        text = f"the chapter took longer than {task.chapter_seconds:g} s and was stopped in {cell}"
-        return "chapter limit", text, ""
+        return watch.reason, f"the chapter took longer than {2 * limit:g} s and was stopped in {cell}", ""
     if watch.reason:
         return watch.reason, f"stopped in {cell}", ""
     if isinstance(error, CellTimeoutError):
-        return "cell limit", f"{cell} took longer than {task.cell_seconds:g} s", ""
+        return "cell limit", f"{cell} took longer than {limit:g} s", ""
     if isinstance(error, DeadKernelError):
         return "kernel died", f"the kernel died in {cell} (often because memory ran out)", ""
     return "not run", f"{cell if watch.cell else 'no kernel started'}: {type(error).__name__}: {error}", ""
 
 
-def _environment(task: Task) -> dict[str, str]:
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of a kernel: figures are shown, and the kernel is this environment's."""
     machine = {key: value for key, value in os.environ.items() if key not in ("MPLBACKEND", "COURSE_STRICT")}
-    return machine | {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"} | dict(task.environment)
+    return machine | {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"} | dict(own)
 
 
 def _machine() -> dict[str, dict]:

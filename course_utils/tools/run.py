@@ -15,7 +15,7 @@ from typing import Any
 from course_utils.runtime import cores, replacing
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import RAN, Plan, Result, judge, read_chapters, read_results, write_results
-from course_utils.tools.kernel import ENDINGS, Ended, Task, Watch, execute
+from course_utils.tools.kernel import Ended, Watch, execute
 from course_utils.tools.kernel import Timing as Timing  # of an Ended, for those who read one
 from course_utils.tools.screen import Screen
 
@@ -28,31 +28,6 @@ class Interrupted(KeyboardInterrupt):
         self.code = 128 + number
 
 
-def task_of(
-    plan: Plan, cell_seconds: float | None = None, *, jobs: int = 1, environment: Mapping[str, str] | None = None
-) -> Task:
-    """Return the task of a plan; without ``cell_seconds`` a cell may take ten times the stated minutes, at least 300 s.
-
-    A whole chapter may take twice as long as a cell; ``jobs`` kernels share the cores of this machine.
-    """
-    limit = cell_seconds or max(300.0, 600 * plan.minutes)
-    path = plan.chapter.path.resolve()
-    threads = str(max(1, cores() // jobs))
-    own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} if jobs > 1 else {}
-    values = path.name, path.read_bytes(), dict(plan.parameters), limit, 2 * limit
-    return Task(*values, own | dict(environment or {}), str(path.parent))
-
-
-def result_of(plan: Plan, ended: Ended) -> Result:
-    """Judge what became of a plan."""
-    facts: dict[str, Any] = {name: getattr(ended, name) for name in ("traceback", "date", "machine", "versions")}
-    facts["minutes"] = round(ended.seconds / 60, 3)
-    if ended.ending != "ran":
-        return Result.of(plan, ENDINGS[ended.ending], ended.message, **facts)
-    verdict = judge(plan.bands, ended.numbers, overridden=plan.overridden)
-    return Result.of(plan, verdict.status, verdict.message, numbers=ended.numbers, **facts)
-
-
 def perform(
     plan: Plan,
     *,
@@ -60,13 +35,13 @@ def perform(
     cell_seconds: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Result, Ended]:
-    """Execute one chapter, with ``environment`` added to its kernel's, and show its line meanwhile; nothing is written.
+    """Execute one chapter and show its line meanwhile; nothing is written. ``environment`` is added to its kernel's.
 
     Ctrl-C and SIGTERM are raised as ``Interrupted`` when the kernel is gone.
     """
-    task = task_of(plan, cell_seconds, environment=environment)
-    ((_, ended),) = _executed([(plan, task)], {plan.name: plan.minutes}, screen)
-    return result_of(plan, ended), ended
+    options = {"cell_seconds": cell_seconds, "environment": environment}
+    (ended,) = _executed([plan], {plan.name: plan.minutes}, screen, options)
+    return ended.result, ended
 
 
 def run(
@@ -80,19 +55,17 @@ def run(
     cell_seconds: float | None = None,
     executor: Executor | None = None,
 ) -> tuple[list[Result], int]:
-    """Run chapters; keep executed notebooks and ``results.json`` in ``output`` up to date after each.
+    """Run chapters of a course; keep executed notebooks and ``results.json`` in ``output`` up to date after each.
 
-    ``source`` is the folder of the course; with ``resume`` chapters are skipped that ran before with the same key and
-    whose numbers lie in today's bands; ``jobs`` of them run at once, in threads or on another ``executor``.
-
-    Returns the results (status "skipped", or "waiting" if it never began) and the exit code: 0 if every chapter is
-    fine, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
+    With ``resume`` those are skipped that ran before with the same key and whose numbers lie in today's bands; ``jobs``
+    run at once, in threads or on another ``executor``. Returns the results (status "skipped", or "waiting" if it never
+    began) and the exit code: 0 if every chapter is fine, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
     """
     order = [chapter.name for chapter in read_chapters(source)]
     stored = {result.name: result for result in read_results(output)}
     minutes = {plan.name: plan.minutes for plan in plans}
     results: dict[str, Result] = {}
-    tasks: list[tuple[Plan, Task]] = []
+    left: list[Plan] = []
     code = 0
 
     def keep(result: Result, shown: Result | None = None) -> None:
@@ -110,13 +83,16 @@ def run(
         elif resume and last and (same := resumed(plan, last, output)):
             keep(same, replace(same, status="skipped", message=f"unchanged since it succeeded on {same.date[:10]}"))
         else:
-            tasks.append((plan, task_of(plan, cell_seconds, jobs=jobs)))
+            left.append(plan)
             if last and last.status == "ok" and (last.profile, last.overridden) == (plan.profile, plan.overridden):
                 minutes[plan.name] = last.minutes
+    threads = str(max(1, cores() // jobs))
+    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} if jobs > 1 else {}
+    options = {"cell_seconds": cell_seconds, "environment": environment}
     try:
-        for plan, ended in _executed(tasks, minutes, screen, jobs, executor):
-            _write_executed(output / f"{plan.name}.ipynb", ended)
-            keep(result_of(plan, ended))
+        for ended in _executed(left, minutes, screen, options, jobs, executor):
+            _write_executed(output / f"{ended.result.name}.ipynb", ended)
+            keep(ended.result)
     except Interrupted as error:
         code = error.code
     every = [results.get(plan.name) or Result.of(plan, "waiting") for plan in plans]
@@ -126,31 +102,32 @@ def run(
 def resumed(plan: Plan, last: Result, output: Path) -> Result | None:
     """Return the last result, judged by today's bands, if it answers the plan so that the chapter need not run."""
     same = last.status in RAN and (last.profile, last.key) == (plan.profile, plan.key)
-    verdict = judge(plan.bands, last.numbers, overridden=plan.overridden)
+    verdict = judge(plan.bands, last.numbers, overridden=plan.overridden, counted=plan.counted)
     if not same or verdict.status != "ok" or not (output / f"{plan.name}.ipynb").exists():
         return None
     return replace(last, status="ok", message=verdict.message, bands=plan.bands, overridden=plan.overridden)
 
 
 def _executed(
-    tasks: Sequence[tuple[Plan, Task]],
+    plans: Sequence[Plan],
     minutes: Mapping[str, float],
     screen: Screen,
+    options: Mapping[str, Any],
     jobs: int = 1,
     executor: Executor | None = None,
-) -> Iterator[tuple[Plan, Ended]]:
-    """Execute tasks and yield what became of each; if a signal stops them, ``Interrupted`` is raised after the last."""
-    watches = {plan.name: Watch() for plan, _ in tasks}
+) -> Iterator[Ended]:
+    """Execute plans and yield what became of each; if a signal stops them, ``Interrupted`` is raised after the last."""
+    watches = {plan.name: Watch() for plan in plans}
     pool = executor or ThreadPoolExecutor(jobs)
     futures: dict[Future, Plan] = {}
     with _signals() as caught:
         try:
-            for plan, task in tasks:
-                watch = (watches[plan.name],) if executor is None else ()  # what another process cannot share
-                futures[pool.submit(execute, task, *watch)] = plan
+            for plan in plans:
+                watch = watches[plan.name] if executor is None else None  # another process cannot share it
+                futures[pool.submit(execute, plan, watch, **options)] = plan
             while futures and not caught:
                 for future in wait(futures, timeout=0.1, return_when=FIRST_COMPLETED).done:
-                    yield futures.pop(future), _value(future)
+                    yield _value(future, futures.pop(future))
                 _show(screen, {plan.name: watches[plan.name] for plan in futures.values()}, minutes)
         finally:
             for future, plan in futures.items():
@@ -160,17 +137,18 @@ def _executed(
                 pool.shutdown()
         for future, plan in futures.items():
             if not future.cancelled():
-                lost = Ended("interrupted", "given up while it ran elsewhere")
-                yield plan, _value(future) if future.done() else lost
+                yield _value(future, plan)
     if caught:
         raise Interrupted(caught[0])
 
 
-def _value(future: Future) -> Ended:
+def _value(future: Future, plan: Plan) -> Ended:
+    if not future.done():
+        return Ended("interrupted", Result.of(plan, "interrupted", "given up while it ran elsewhere"))
     try:
         return future.result()
     except Exception as error:  # of the executor: execute itself raises nothing
-        return Ended("not run", f"{type(error).__name__}: {error}")
+        return Ended("not run", Result.of(plan, "failed", f"{type(error).__name__}: {error}"))
 
 
 @contextlib.contextmanager
