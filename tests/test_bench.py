@@ -175,14 +175,14 @@ def test_memory_that_is_taken_for_a_moment_is_seen():
 
 
 def test_all_three_loops_train_the_same_network(monkeypatch):
-    made, make = [], bench._vae
-    monkeypatch.setattr(bench, "_vae", lambda: made.append(make()) or made[-1])
-    start = make().state_dict()
+    made, make = [], bench._model
+    monkeypatch.setattr(bench, "_model", lambda network: made.append(make(network)) or made[-1])
+    start = make("mlp")[0].state_dict()
     pixels, _ = bench.pictures("digits", 256)
     for loop in (bench._floor, bench._through_fit, bench._usual_example):
         loop(pixels, "mlp", "cpu")
     assert len(made) == 3
-    for model in made:
+    for model, _ in made:
         weights = model.state_dict()
         assert {name: value.shape for name, value in weights.items()} == {n: v.shape for n, v in start.items()}
         assert all(not torch.equal(weights[name], start[name]) for name in weights)
@@ -230,21 +230,21 @@ def test_too_few_points_are_refused(rounds, points, few):
         (
             ["parzen", "--rounds", "2", "--points", "50", "--naive-points", "5"],
             "bench_parzen",
-            (2, 50, {"naive_points": 5}),
+            {"rounds": 2, "points": 50, "naive_points": 5},
         ),
         (
             ["fit", "--rounds", "2", "--images", "500", "--network", "conv", "--device", "cuda"],
             "bench_fit",
-            (2, 500, {"network": "conv", "device": "cuda"}),
+            {"rounds": 2, "images": 500, "network": "conv", "device": "cuda"},
         ),
     ],
 )
 def test_the_commands_are_wired(monkeypatch, tmp_path, command, function, expected):
     calls = []
-    monkeypatch.setattr(bench, function, lambda *arguments, **options: calls.append((*arguments, options)))
+    monkeypatch.setattr(bench, function, lambda **options: calls.append(options))
     done = CliRunner().invoke(main, ["bench", *command, "--json", str(tmp_path / "p")])
     assert done.exit_code == 0
-    assert calls == [(*expected[:2], tmp_path / "p", expected[2])]
+    assert calls == [expected | {"json_path": tmp_path / "p"}]
 
 
 def test_a_refusal_is_told_by_the_command():

@@ -49,9 +49,7 @@ def test_the_device_reaches_the_kernels(toy, tmp_path, monkeypatch):
 
     monkeypatch.setenv("COURSE_DEVICE", "")
     seen = []
-    monkeypatch.setattr(
-        run, "run", lambda plans, **rest: seen.append(kernel._environment(run.task_of(plans[0]))) or ([], 0)
-    )
+    monkeypatch.setattr(run, "run", lambda plans, **rest: seen.append(kernel._environment({})) or ([], 0))
     course("run", "1", "--source", toy, "--output", tmp_path / "run", "--device", "cpu")
     assert seen[0]["COURSE_DEVICE"] == "cpu"
 
@@ -186,9 +184,10 @@ def test_bench_is_wired(monkeypatch, tmp_path):
     from course_utils.tools import bench
 
     calls = []
-    monkeypatch.setattr(bench, "bench_fit", lambda *arguments, **options: calls.append((*arguments, options)))
+    monkeypatch.setattr(bench, "bench_fit", lambda **options: calls.append(options))
     result = course("bench", "fit", "--rounds", 2, "--images", 512, "--network", "conv", "--json", tmp_path / "b.json")
-    assert result.exit_code == 0 and calls == [(2, 512, tmp_path / "b.json", {"network": "conv", "device": "cpu"})]
+    asked = {"rounds": 2, "images": 512, "network": "conv", "device": "cpu", "json_path": tmp_path / "b.json"}
+    assert result.exit_code == 0 and calls == [asked]
 
 
 def test_a_bench_on_a_device_that_is_not_there_is_one_error():

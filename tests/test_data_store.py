@@ -201,7 +201,7 @@ def test_import_refuses_and_names_a_bad_mat_file(home, source, svhn_files, damag
 
 def test_list_names_every_set(home):
     output = course("list").output
-    assert all(re.search(rf"^{name} +(present|missing) ", output, re.M) for name in data.FACTS)
+    assert all(re.search(rf"^{name} +(present|missing) ", output, re.M) for name in data.SPACE)
     assert "course data fetch svhn, or" in output and "street-digits   present" in output
 
 

@@ -102,25 +102,23 @@ def test_cells_by_kind(toy):
     assert len(notebooks.markdown_texts(toy)) == 6 and notebooks.outputs(toy["cells"][0]) == []
 
 
-def test_headings_have_level_and_words(toy):
-    assert notebooks.headings(toy)[:4] == [(1, "Title"), (2, "First"), (3, "Deeper"), (2, "Exercises")]
+def test_parts_come_in_order_with_headings_apart(toy):
+    kinds = [(kind, text) for kind, text, _ in notebooks.parts(toy)]
+    assert kinds[:3] == [("heading", "# Title"), ("text", "Text."), ("code", "a = 1")]
+    assert kinds[3:6] == [("heading", "## First"), ("text", "A # is no heading here."), ("heading", "### Deeper")]
 
 
-def test_cells_stand_under_the_last_heading_and_in_an_exercise_or_none(toy):
-    places = {
-        notebooks.source(cell).splitlines()[0]: (heading, number) for cell, heading, number in notebooks.placed(toy)
-    }
-    assert places["a = 1"] == ("Title", "") and places["plot()"] == ("Deeper", "")
-    first = "Exercise 2.1 — a loss · difficulty 2/5 · 10 minutes"
-    assert places["answer = ..."] == places["A hint."] == (first, "2.1")
-    assert places["check.exercise_2(3)"] == ("Exercise 2.2", "2.2") and places["last()"] == ("Sources", "")
+def test_exercises_have_their_parts_up_to_the_next_heading(toy):
+    found = notebooks.exercise_parts(toy)
+    assert list(found) == ["2.1", "2.2"]
+    assert [kind for kind, _, _ in found["2.1"]] == ["heading", "text", "code", "text", "code"]
+    assert [text for _, text, _ in found["2.1"]][2:] == ["answer = ...", "A hint.", "check.exercise_1(answer)"]
+    assert found["2.2"][0][1] == "### Exercise 2.2" and found["2.2"][1][2] is toy["cells"][10]
 
 
-def test_exercises_have_what_their_heading_says_and_the_cells_below(toy):
-    first, second = notebooks.exercises(toy)
-    assert (first.number, first.title, first.difficulty, first.minutes) == ("2.1", "a loss", "2", "10")
-    assert [notebooks.source(cell) for cell in first.cells] == ["answer = ...", "check.exercise_1(answer)"]
-    assert (second.number, second.title, len(second.cells)) == ("2.2", "", 1)
+def test_the_heading_of_an_exercise_says_all_of_it(toy):
+    match = notebooks.EXERCISE.search(notebooks.source(toy["cells"][5]))
+    assert match.groupdict() == {"number": "2.1", "title": "a loss", "difficulty": "2", "minutes": "10"}
 
 
 def test_figures_are_numbered_through_and_named_by_their_heading(toy):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from course_utils.runtime import ROOT
 from course_utils.tools.cli import main
-from course_utils.tools.tables import chapter_table, headline_table, scoreboard_table
+from course_utils.tools.tables import as_markdown, chapter_table, headline_table, scoreboard_rows
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -26,7 +26,7 @@ def test_table_of_headline_numbers_is_the_present_one():
 
 
 def test_scoreboard_is_the_present_one():
-    table = scoreboard_table(ROOT / "notebooks")
+    table = as_markdown(scoreboard_rows(ROOT / "notebooks"))
     assert table.startswith("| model |"), table
     assert table in README, "put the output of `course scoreboard --markdown` into the README"
 
@@ -108,10 +108,10 @@ def board(tmp_path):
 
 
 def test_scoreboard_has_means_with_spread_in_the_order_announced(board):
-    assert scoreboard_table(board) == "No scoreboard is stored yet.\n"
+    assert scoreboard_rows(board) == []
     path = board / "full_results" / "07.json"
     path.write_text(json.dumps({"series": {"scoreboard": VALUES}}))
-    assert scoreboard_table(board).splitlines() == [
+    assert as_markdown(scoreboard_rows(board)).splitlines() == [
         "| model | Nats (nats) ↑ | Far ↓ | Free |",
         "| --- | --- | --- | --- |",
         "| a model | 242 ± 2 | 0.010 ± 0.000 | 1.00 |",
@@ -124,7 +124,7 @@ def test_course_scoreboard_prints_it(board):
     assert shown.exit_code == 0 and shown.output == "No scoreboard is stored yet.\n"
     (board / "full_results" / "07.json").write_text(json.dumps({"series": {"scoreboard": VALUES}}))
     markdown = CliRunner().invoke(main, ["scoreboard", "--markdown", "--source", str(board)]).output
-    assert markdown == scoreboard_table(board)
+    assert markdown == as_markdown(scoreboard_rows(board))
     lines = CliRunner().invoke(main, ["scoreboard", "--source", str(board)]).output.splitlines()
     assert (
         lines[1].split("  ")[0] == "a model" and "|" not in "".join(lines) and len({len(line) for line in lines}) == 1

@@ -1,5 +1,6 @@
 """Chapters broken on purpose, in every way, are reported as what they are; what is not done is not called done."""
 
+import dataclasses
 import os
 import pickle
 import re
@@ -34,6 +35,9 @@ def broken(tmp_path_factory):
     probe = f"import os\nprint(*[os.environ.get(name) for name in {names}], os.path.basename(os.getcwd()))"
     write_notebook(source / "good.ipynb", probe, record('{"psnr": 15.0, "extra": 1.0}'))
     write_notebook(source / "raises.ipynb", "print('before')", "raise ValueError('shape (3, 4)\\nsecond line')", "1")
+    stored = nbformat.read(source / "raises.ipynb", as_version=4)
+    stored.cells[-1] |= {"outputs": [new_output("stream", text="an old output")], "execution_count": 3}
+    nbformat.write(stored, source / "raises.ipynb")
     write_notebook(source / "outside.ipynb", record('{"psnr": 25.0}'))
     write_notebook(source / "lost.ipynb", record('{"other": 15.0}'))
     last_words = "import os, sys\nprint('last words', file=sys.__stderr__, flush=True)\nos._exit(1)"
@@ -44,7 +48,7 @@ def broken(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MPLBACKEND", "Agg")
         patch.setenv("COURSE_STRICT", "1")
-        patch.setattr(kernel, "cores", lambda: 3)
+        patch.setattr(run, "cores", lambda: 3)
         environment = dict(os.environ)
         result = course("run", "--source", source, "--output", output, "--jobs", 3, "--cell-timeout", 4)
         assert dict(os.environ) == environment, "the environment of this process is not touched"
@@ -82,14 +86,14 @@ def test_failing_chapter_keeps_its_partial_notebook(broken):
     cells = code_cells(output / "raises.ipynb")
     assert cells[1]["outputs"][0]["text"] == ["before\n"]
     assert cells[2]["outputs"][-1]["ename"] == "ValueError"
-    assert cells[3]["execution_count"] is None
+    assert cells[3]["execution_count"] is None and not cells[3]["outputs"], "nor what was stored"
     assert "shape (3, 4)" in found["raises"].traceback and "\x1b" not in found["raises"].traceback
 
 
 @pytest.mark.parametrize(("name", "status"), [("dies", "kernel died"), ("slow", "timed out")])
 def test_stopped_cell_is_not_called_completed(broken, name, status):
     cells = code_cells(broken[1] / f"{name}.ipynb")
-    assert [cell["metadata"]["papermill"]["status"] for cell in cells] == ["completed", "failed", "pending"]
+    assert cells[0]["execution_count"] == 1 and cells[2]["execution_count"] is None
     assert cells[1]["outputs"][-1]["ename"] == status and not cells[2]["outputs"]
 
 
@@ -125,12 +129,12 @@ def package(tmp_path_factory):
 class Elsewhere(ThreadPoolExecutor):
     """Like an executor on another machine: what goes there and comes back is pickled, nothing is shared."""
 
-    def submit(self, function, *arguments):
-        sent = pickle.dumps((function, arguments))
+    def submit(self, function, *arguments, **options):
+        sent = pickle.dumps((function, arguments, options))
 
         def work():
-            received, values = pickle.loads(sent)
-            return pickle.dumps(received(*values))
+            received, values, named = pickle.loads(sent)
+            return pickle.dumps(received(*values, **named))
 
         future, back = super().submit(work), None
         back = future.result
@@ -279,7 +283,7 @@ def test_sigterm_leaves_no_process_and_exits_with_143(tmp_path):
 def test_an_interruption_of_one_chapter_is_raised_with_its_exit_code(monkeypatch, tmp_path):
     source = write_course(tmp_path, a={})
     write_notebook(source / "a.ipynb", "1")
-    monkeypatch.setattr(run, "execute", lambda task, watch: time.sleep(0.3) or run.Ended("interrupted"))
+    monkeypatch.setattr(run, "execute", lambda plan, watch, **options: time.sleep(0.3))
     monkeypatch.setattr(Remembers, "refresh", lambda self, running, below: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(run.Interrupted, match="SIGTERM") as caught:
         run.perform(plans(source)[0], screen=Remembers())
@@ -297,23 +301,30 @@ def test_one_chapter_with_an_environment_of_its_own_tells_the_seconds_of_its_cel
     assert sorted(path.name for path in source.iterdir()) == ["a.ipynb", "course.yml"], "nothing is written"
 
 
-def test_kernel_start_is_tried_twice(monkeypatch):
+@pytest.fixture
+def asked(tmp_path):
+    """The plan of a toy chapter."""
+    write_notebook(write_course(tmp_path / "chapters", a={}) / "a.ipynb", "1")
+    return plans(tmp_path / "chapters")[0]
+
+
+def test_kernel_start_is_tried_twice(monkeypatch, asked):
     outcomes = [("not run", "no kernel started: port taken", ""), ("ran", "", "")]
     monkeypatch.setattr(kernel, "_attempt", lambda *_: outcomes.pop(0))
-    task = run.Task("a.ipynb", b"", {}, 1, 2)
-    assert run.execute(task).ending == "ran" and not outcomes
+    monkeypatch.setattr(kernel.notebooks, "recorded", lambda _: ({}, {}))
+    assert run.execute(asked).ending == "ran" and not outcomes
     outcomes += [("not run", "no kernel started: port taken", "")] * 3
-    assert run.execute(task).ending == "not run" and len(outcomes) == 1
+    assert run.execute(asked).ending == "not run" and len(outcomes) == 1
 
 
-def test_bytes_that_are_no_notebook_and_a_worker_that_is_lost_are_failures(tmp_path):
-    ended = run.execute(run.Task("a.ipynb", b"{", {}, 1, 2))
-    assert ended.ending == "not run" and "no kernel started: NotJSONError" in ended.message
-    source = write_course(tmp_path, a={})
-    write_notebook(source / "a.ipynb", "1")
+def test_bytes_that_are_no_notebook_and_a_worker_that_is_lost_are_failures(tmp_path, asked):
+    ended = run.execute(dataclasses.replace(asked, notebook=b"{"))
+    assert ended.ending == "not run" and ended.result.status == "failed"
+    assert "no kernel started: NotJSONError" in ended.result.message
+    source = asked.chapter.path.parent
 
     class Lost(ThreadPoolExecutor):
-        def submit(self, function, *arguments):
+        def submit(self, function, *arguments, **options):
             return super().submit(lambda: 1 / 0)
 
     with Lost(1) as executor:
@@ -323,11 +334,10 @@ def test_bytes_that_are_no_notebook_and_a_worker_that_is_lost_are_failures(tmp_p
     assert code == 1 and results[0].status == "failed" and "ZeroDivisionError" in results[0].message
 
 
-def test_limits_come_from_the_stated_minutes(tmp_path):
-    source = write_course(tmp_path, a={})
-    write_notebook(source / "a.ipynb", "1")
-    asked = plans(source)[0]
-    assert (run.task_of(asked).cell_seconds, run.task_of(asked).chapter_seconds) == (300, 600)
-    assert (run.task_of(asked, 7).cell_seconds, run.task_of(asked, 7).chapter_seconds) == (7, 14)
-    (source / "course.yml").write_text((source / "course.yml").read_text().replace("minutes: 0.1", "minutes: 2"))
-    assert run.task_of(plans(source)[0]).cell_seconds == 1200
+def test_limits_come_from_the_stated_minutes(asked, monkeypatch):
+    limits = []
+    monkeypatch.setattr(kernel, "_attempt", lambda *values: limits.append(values[-1]) or ("interrupted", "", ""))
+    longer = dataclasses.replace(asked.chapter, profiles={"quick": {"minutes": 2}})
+    for plan, given in ((asked, None), (asked, 7), (dataclasses.replace(asked, chapter=longer), None)):
+        run.execute(plan, cell_seconds=given)
+    assert limits == [300, 7, 1200]

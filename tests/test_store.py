@@ -60,7 +60,7 @@ def test_carriage_returns_of_progress_bars_are_resolved():
     pieces = [
         {"output_type": "stream", "name": "stderr", "text": text} for text in ("10 %\r50 %", "\r100 %\n", "done\n")
     ]
-    assert store.clean_outputs(pieces, 1) == [pieces[0] | {"text": ["100 %\n", "done\n"]}]
+    assert store.clean_outputs(pieces, 1) == [pieces[0] | {"text": "100 %\ndone\n"}]
 
 
 def few_colours() -> np.ndarray:

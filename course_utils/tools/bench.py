@@ -15,7 +15,7 @@ import math
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,6 @@ from typing import Any
 
 import psutil
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -38,7 +37,7 @@ from course_utils.runtime import describe_machine, pick_device, replacing
 from course_utils.samples import parzen_log_likelihood
 from course_utils.tools.tables import as_text
 
-BATCH_SIZE, LATENT_DIM, BANDWIDTH = 128, 20, 0.17
+BATCH_SIZE, BANDWIDTH = 128, 0.17
 #: What ``fit`` is given in the loops that go through it.
 FIT: dict[str, dict[str, Any]] = {
     "fit": {},
@@ -47,11 +46,7 @@ FIT: dict[str, dict[str, Any]] = {
 }
 #: For each network: its words, images per epoch, and the bounds: loop, the one that it is divided by, sign, bound.
 NETWORKS: dict[str, tuple[str, int, list[tuple[str, str, str, float]]]] = {
-    "mlp": (
-        f"VAE 784-400-{LATENT_DIM}",
-        60_000,
-        [("fit", "floor", "≤", 1.10), ("DataLoader", "fit", "≥", 2.0)],
-    ),
+    "mlp": ("VAE 784-400-20", 60_000, [("fit", "floor", "≤", 1.10), ("DataLoader", "fit", "≥", 2.0)]),
     "conv": (
         "convolutional autoencoder 3×32×32, channels 32-64-128",
         8_000,
@@ -71,8 +66,7 @@ def bench_fit(
 ) -> dict[str, Any]:
     """Time one epoch through ``fit`` against a floor and the usual loop ("mlp"), or bf16 against float32 ("conv").
 
-    The floor steps on one fixed batch and does nothing else; "DataLoader" is the usual loop of examples. On the CPU
-    ratios are of CPU time, on a CUDA device, whose work the CPU's clock does not see, of wall time up to a
+    Ratios are of CPU time, on a CUDA device, whose work the CPU's clock does not see, of wall time up to a
     synchronisation. ``json_path`` gets the result as well. Less than one round or batch, another network or a device
     that is not there is a ``ValueError``.
     """
@@ -87,9 +81,8 @@ def bench_fit(
     every: dict[str, Callable] = {"floor": _floor, "DataLoader": _usual_example}
     every |= {name: partial(_through_fit, **options) for name, options in FIT.items()}
     names = dict.fromkeys(name for bound in bounds for name in bound[1::-1])
-    times = _interleaved(
-        {name: partial(every[name], network=network, device=device) for name in names}, pixels, rounds, device
-    )
+    loops = {name: partial(every[name], network=network, device=device) for name in names}
+    times = _interleaved(loops, pixels, rounds, device)
     clock, rows, goals = "wall" if device == "cuda" else "cpu", _time_rows(times), []
     for upper, lower, sign, bound in bounds:  # round by round: what slows a whole round down cancels
         ratio = _spread([a / b for a, b in zip(times[upper][clock], times[lower][clock], strict=True)])
@@ -110,18 +103,18 @@ def bench_parzen(
 ) -> dict[str, Any]:
     """Time Parzen windows on digits, ``points`` samples and test points, with the naive form beside them.
 
-    The naive form, all differences to one test point at a time, runs on ``naive_points`` of them; its time is linear
-    in them. Less than one round, two points or one naive point, or more naive points than there are, is a
-    ``ValueError``.
+    The naive form, whose time is linear in them, runs on ``naive_points`` of them. Less than one round, two points or
+    one naive point, or more naive points than there are, is a ``ValueError``.
     """
     if rounds < 1 or points < 2 or not 1 <= naive_points <= points:
         raise ValueError(
             f"rounds = {rounds}, points = {points}, naive_points = {naive_points}: at least 1, 2, 1 … points"
         )
     pixels, source = pictures("digits", 2 * points)
-    few, slow = f"naive, {naive_points:,} test points", partial(_naive_on_some, count=naive_points)
-    times = _interleaved({"parzen_log_likelihood": _chunked_parzen, few: slow}, pixels, rounds, "cpu")
-    error = _chunked_parzen(pixels)[: min(50, naive_points)] - _naive_on_some(pixels, count=min(50, naive_points))
+    few, slow = f"naive, {naive_points:,} test points", partial(_naive, count=naive_points)
+    times = _interleaved({"parzen_log_likelihood": _chunked, few: slow}, pixels, rounds, "cpu")
+    compared = min(50, naive_points)
+    error = _chunked(pixels)[:compared] - _naive(pixels, compared)
     scaled = statistics.median(times[few]["cpu"]) * points / naive_points
     rows = [*_time_rows(times), (f"naive, the same scaled to {points:,} test points", f"{scaled:.0f}", "")]
     rows += [("all differences at once, float32 (computed, not run)", f"{points**2 * 784 * 4 / 1e6:,.0f} MB", "")]
@@ -168,9 +161,6 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "least": min(values), "largest": max(values), "all": list(values)}
 
 
-# ---------------------------------------------------------------- loops, networks, data
-
-
 def _floor(pixels: Tensor, network: str, device: str) -> None:
     """Step on one batch that lies on the device: the arithmetic that no loop can avoid."""
     model, objective = _model(network)
@@ -199,64 +189,41 @@ def _quality(pixels: Tensor, device: str, options: dict[str, Any]) -> float:
         return float(psnr(x, model(x.to(device)).clamp(0, 1).cpu()).mean())
 
 
-def _usual_example(pixels: Tensor, network: str, device: str) -> None:  # noqa: ARG001 - called as the others are
+def _usual_example(pixels: Tensor, network: str, device: str) -> None:
     """Train one epoch the way most public examples do: PIL and ToTensor per picture, plain Adam, ``.item()``."""
-    model = _vae().to(device)
+    model, objective = _model(network)
+    model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    loader = DataLoader(_Pictures(pixels), batch_size=BATCH_SIZE, shuffle=True)  # type: ignore[arg-type, var-annotated]
-    train_loss = 0.0
-    for images, _ in loader:
-        x = images.to(device)
+    as_tensor, train_loss = ToTensor(), 0.0
+
+    def batch(indices: list[int]) -> Tensor:
+        return torch.stack([as_tensor(Image.fromarray(pixels[index, 0].numpy())) for index in indices])
+
+    numbers: Any = range(len(pixels))
+    for x in DataLoader(numbers, batch_size=BATCH_SIZE, shuffle=True, collate_fn=batch):
         optimizer.zero_grad()
-        mu, logvar = model["encoder"](x).chunk(2, dim=-1)
-        z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
-        x_hat = torch.sigmoid(model["decoder"](z))
-        reconstruction = F.binary_cross_entropy(x_hat, x, reduction="sum")
-        kl = -0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
-        loss = (reconstruction + kl) / len(x)
+        loss = objective(model, x.to(device))["loss"]
         loss.backward()
         train_loss += loss.item()
         optimizer.step()
 
 
-class _Pictures:
-    """A data set as torchvision makes them: an array in memory, a PIL picture per item, then ToTensor."""
-
-    def __init__(self, pixels: Tensor):
-        self.pixels, self.transform = pixels[:, 0], ToTensor()
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(Image.fromarray(self.pixels[index].numpy())), 0
-
-
 def _model(network: str) -> tuple[nn.Module, Callable]:
-    """Return the network of all loops and its objective."""
-    return (_vae(), _negative_elbo) if network == "mlp" else (_conv(), _squared_error)
-
-
-def _conv() -> nn.Module:
-    """Return the convolutional autoencoder: three convolutions of stride 2, and their mirror image."""
+    """Return the network of all loops and its objective: a small VAE, whose decoder gives logits, or convolutions."""
     torch.manual_seed(0)
-    sizes = (3, 32, 64, 128)
-    down = [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in itertools.pairwise(sizes)]
-    up = [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in itertools.pairwise(sizes)][::-1]
-    layers = [layer for both in [*down, *up] for layer in (both, nn.ReLU())]
-    return nn.Sequential(*layers[:-1])  # no ReLU on the picture
+    if network == "mlp":
+        encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 2 * 20))
+        decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784), nn.Unflatten(1, (1, 28, 28)))
+        return nn.ModuleDict({"encoder": encoder, "decoder": decoder}), _negative_elbo
+    sizes = list(itertools.pairwise((3, 32, 64, 128)))
+    down = [nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in sizes]
+    up = [nn.ConvTranspose2d(b, a, 4, stride=2, padding=1) for a, b in reversed(sizes)]
+    layers = [layer for each in [*down, *up] for layer in (each, nn.ReLU())]
+    return nn.Sequential(*layers[:-1]), _squared_error  # no ReLU on the picture
 
 
 def _squared_error(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return {"loss": (x - model(x)).square().flatten(1).sum(1).mean()}
-
-
-def _vae() -> nn.ModuleDict:
-    """Return the small VAE 784-400-20; the decoder gives logits."""
-    torch.manual_seed(0)
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 2 * LATENT_DIM))
-    decoder = nn.Sequential(nn.Linear(LATENT_DIM, 400), nn.ReLU(), nn.Linear(400, 784), nn.Unflatten(1, (1, 28, 28)))
-    return nn.ModuleDict({"encoder": encoder, "decoder": decoder})
 
 
 def _negative_elbo(vae: nn.ModuleDict, x: Tensor) -> dict[str, Tensor]:
@@ -266,12 +233,12 @@ def _negative_elbo(vae: nn.ModuleDict, x: Tensor) -> dict[str, Tensor]:
     return {"loss": (reconstruction + kl).mean(), "reconstruction": reconstruction.mean(), "kl": kl.mean()}
 
 
-def _chunked_parzen(pixels: Tensor) -> Tensor:
+def _chunked(pixels: Tensor) -> Tensor:
     rows = pixels.flatten(1).float() / 255
     return parzen_log_likelihood(rows[: len(rows) // 2], rows[len(rows) // 2 :], BANDWIDTH)
 
 
-def _naive_on_some(pixels: Tensor, count: int) -> Tensor:
+def _naive(pixels: Tensor, count: int) -> Tensor:
     rows = pixels.flatten(1).double() / 255
     return naive_parzen(rows[: len(rows) // 2], rows[len(rows) // 2 :][:count], BANDWIDTH)
 
@@ -289,16 +256,12 @@ def pictures(kind: str, count: int) -> tuple[Tensor, str]:
     name = digits if kind == "digits" else datasets.DRAWN
     with contextlib.redirect_stdout(io.StringIO()):
         splits = datasets.load(name)
-    parts = [splits.train.images, splits.valid.images]  # of MNIST, the 60,000 official training images
-    pixels = torch.cat(parts if len(parts[0]) + len(parts[1]) >= count else [*parts, splits.test.images])
+    pixels = torch.cat([splits.train.images, splits.valid.images, splits.test.images])
     words = f"{len(pixels):,} images repeated to {count:,}" if len(pixels) < count else f"{count:,} images"
     return pixels.repeat(-(-count // len(pixels)), 1, 1, 1)[:count].clone(), f"{name}, {words}"
 
 
-# ---------------------------------------------------------------- clocks and memory
-
-
-def _interleaved(loops: dict[str, Callable], pixels: Tensor, rounds: int, device: str) -> Times:
+def _interleaved(loops: Mapping[str, Callable], pixels: Tensor, rounds: int, device: str) -> Times:
     """Run every loop once per round, beginning each round with another one; return what is measured of each."""
     names, rows = list(loops), {name: [] for name in loops}  # type: tuple[list[str], dict[str, list[dict[str, float]]]]
     for k in range(rounds):
@@ -309,11 +272,7 @@ def _interleaved(loops: dict[str, Callable], pixels: Tensor, rounds: int, device
 
 
 def _in_own_process(loop: Callable, pixels: Tensor, device: str) -> dict[str, float]:
-    """Time a loop as someone meets it who starts Python and trains.
-
-    In one process the loops would disturb each other: what one has allocated and freed decides how often the
-    next asks the operating system for memory, which can cost a sixth of a step.
-    """
+    """Time a loop where no other one has decided how often memory must be asked for, which can cost a sixth."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_timed, loop, pixels, device).result()
 
@@ -336,7 +295,7 @@ def _timed(loop: Callable, pixels: Tensor, device: str) -> dict[str, float]:
 
 
 def _peak_mb() -> float:
-    """Return the largest resident memory this process has had, interpreter and PyTorch included (10⁶ bytes)."""
+    """Return the largest resident memory this process has had (10⁶ bytes)."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux, where getrusage counts the parent's memory from before exec as well
         return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) * 1024 / 1e6

@@ -10,14 +10,17 @@ import json
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from course_utils.results import in_band, read_course
 from course_utils.runtime import ROOT, replacing
+from course_utils.tools import notebook as notebooks
 
 #: What chapters import; a change in it, except in its tools, makes ``--resume`` run them again.
 PACKAGE = ROOT / "course_utils"
+LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image", "matplotlib", "mlxtend")
 #: Statuses with which a chapter ran to its end, so that its numbers can be judged anew.
 RAN = ("ok", "out of band", "missing numbers")
 Band = tuple[float, float]
@@ -31,7 +34,7 @@ class Chapter:
     title: str
     path: Path
     read_minutes: float | None = None
-    needs: tuple[str, ...] = ()
+    needs: Sequence[str] = ()
     profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     numbers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scoreboard: Mapping[str, Any] | None = None
@@ -60,23 +63,19 @@ def read_chapters(source: Path) -> list[Chapter]:
     source = Path(source)
     if not (source / "course.yml").exists():
         raise FileNotFoundError(f"{source} holds no course.yml, which lists the chapters; give another --source")
-    known = ("title", "read_minutes", "profiles", "numbers", "scoreboard")
-    return [
-        Chapter(
-            name=entry["name"],
-            path=source / f"{entry['name']}.ipynb",
-            needs=tuple(entry.get("needs") or ()),
-            **{"title": entry["name"]} | {key: entry[key] for key in known if entry.get(key) is not None},
-        )
-        for entry in read_course(source / "course.yml")
-    ]
+    known = {each.name for each in fields(Chapter)}
+    chapters = []
+    for entry in read_course(source / "course.yml"):
+        own = {key: value for key, value in entry.items() if key in known and value is not None}
+        chapters.append(Chapter(**{"title": entry["name"], "path": source / f"{entry['name']}.ipynb"} | own))
+    return chapters
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is asked of one chapter: its parameters, what is expected, and a key for all that decides its numbers.
 
-    ``key`` is empty if there is no notebook. With ``overridden`` parameters the numbers are not compared.
+    ``notebook`` and ``key`` are empty if there is none. With ``overridden`` parameters the numbers are not compared.
     """
 
     chapter: Chapter
@@ -84,6 +83,7 @@ class Plan:
     parameters: Mapping[str, Any]
     overridden: bool
     bands: Mapping[str, Band]
+    notebook: bytes
     key: str
 
     @property
@@ -101,54 +101,45 @@ class Plan:
         """The minutes that ``course.yml`` states; two if it states none."""
         return float(self.chapter.minutes(self.profile) or 2)
 
+    @property
+    def cell_seconds(self) -> float:
+        """The seconds that a cell may take if nothing else is said: ten times the stated minutes, at least 300 s."""
+        return max(300.0, 600 * self.minutes)
+
 
 def plan(chapter: Chapter, profile: str, overrides: Mapping[str, Any] | None = None) -> Plan:
-    """Make the plan of one chapter.
-
-    ``profile`` is "quick", which injects nothing of its own, or another that ``course.yml`` has for the chapter;
-    ``overrides`` are parameters given by hand.
-    """
+    """Plan one chapter in a profile ("quick" injects nothing of its own), with parameters given by hand."""
     parameters = dict((chapter.profiles.get(profile) or {}).get("parameters") or {})
     if profile != "quick":
         parameters["profile"] = profile
     parameters |= overrides or {}
-    key = key_of(chapter.path, parameters) if chapter.path.exists() else ""
-    return Plan(chapter, profile, parameters, bool(overrides), chapter.bands(profile), key)
+    notebook = chapter.path.read_bytes() if chapter.path.exists() else b""
+    key = _key(notebooks.parse(notebook, chapter.path), parameters, chapter.path.parent) if notebook else ""
+    return Plan(chapter, profile, parameters, bool(overrides), chapter.bands(profile), notebook, key)
 
 
-def key_of(notebook: Path, parameters: Mapping[str, Any]) -> str:
+def _key(notebook: dict, parameters: Mapping[str, Any], folder: Path) -> str:
     """Return a hash of what decides a chapter's numbers: cells, parameters, package, versions, data files, device."""
-    from course_utils.tools.notebook import read, source
-
-    sources = [[cell["cell_type"], source(cell)] for cell in read(notebook)["cells"]]
-    digest = hashlib.sha256(json.dumps([sources, dict(parameters)], sort_keys=True, default=str).encode())
+    cells = [[cell["cell_type"], notebooks.source(cell)] for cell in notebook["cells"]]
+    digest = hashlib.sha256(json.dumps([cells, dict(parameters)], sort_keys=True, default=str).encode())
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] != "tools":
             digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
-    digest.update(
-        json.dumps(
-            [_versions(), _data_files(parameters, notebook.parent), os.environ.get("COURSE_DEVICE", "")]
-        ).encode()
-    )
+    around = [[_version(name) for name in LIBRARIES], _data_files(parameters, folder)]
+    digest.update(json.dumps([*around, os.environ.get("COURSE_DEVICE", "")]).encode())
     return digest.hexdigest()
 
 
-def _versions() -> list[str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = []
-    for name in ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "scikit-image", "matplotlib", "mlxtend"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name} missing")
-    return found
+def _version(name: str) -> str:
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        return f"{name} missing"
 
 
 def _data_files(parameters: Mapping[str, Any], folder: Path) -> list[str]:
     """Return path, size and time of the files of every parameter that is a path, as seen from the notebook's folder."""
     places = [folder / value for value in parameters.values() if isinstance(value, str) and value]
-    places = [place for place in places if place.exists()]
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
     return [f"{file.resolve()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
 
@@ -183,21 +174,21 @@ class Result:
 def read_results(folder: Path) -> list[Result]:
     """Return what ``results.json`` in a folder holds, also one of an earlier version; nothing if it cannot be read."""
     known = {each.name for each in fields(Result)}
+    results = []
     try:
-        rows = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))["chapters"]
-        rows = [{name: value for name, value in row.items() if name in known} for row in rows]
-        return [
-            Result(**row | {"bands": {name: tuple(band) for name, band in row.get("bands", {}).items()}})
-            for row in rows
-        ]
+        for row in json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))["chapters"]:
+            own = {name: value for name, value in row.items() if name in known}
+            bands = {name: tuple(band) for name, band in row.get("bands", {}).items()}
+            results.append(Result(**own | {"bands": bands}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
+    return results
 
 
 def write_results(folder: Path, results: Sequence[Result], order: Sequence[str]) -> None:
     """Write ``results.json``, its chapters in the given order of names and others at the end."""
-    place = {name: number for number, name in enumerate(order)}
-    rows = [asdict(result) for result in sorted(results, key=lambda result: place.get(result.name, len(place)))]
+    names = [*order, *(result.name for result in results)]
+    rows = [asdict(result) for result in sorted(results, key=lambda result: names.index(result.name))]
     with replacing(Path(folder) / "results.json") as file:
         file.write((json.dumps({"chapters": rows}, indent=1, ensure_ascii=False, default=str) + "\n").encode())
 
@@ -208,9 +199,8 @@ class Verdict:
 
     status: str
     message: str
-    each: Mapping[
-        str, str
-    ]  # number → "in band", "outside", "not recorded", "no band yet", "counted over seeds", "not compared"
+    #: Number → "in band", "outside", "not recorded", "no band yet", "counted over seeds" or "not compared".
+    each: Mapping[str, str]
 
 
 def judge(
@@ -224,32 +214,22 @@ def judge(
 
     One run says nothing of ``counted`` numbers, except whether they were recorded.
     """
-    names = [*bands, *(name for name in [*numbers, *counted] if name not in bands)]
-    each = {name: _standing(name, bands, numbers, overridden, counted) for name in dict.fromkeys(names)}
+    others = sorted(set(counted) - set(bands))
+    outside = [name for name in bands if name in numbers and not in_band(numbers[name], bands[name])]
+    missing = [name for name in [*bands, *others] if name not in numbers]
+    unknown = [name for name in numbers if name not in bands and name not in others]
+    each = dict.fromkeys(bands, "in band") | dict.fromkeys(outside, "outside")
+    each |= dict.fromkeys(others, "counted over seeds") | dict.fromkeys(missing, "not recorded")
+    each |= dict.fromkeys(unknown, "no band yet")
     if overridden:
+        each |= dict.fromkeys(bands, "not compared")
         return Verdict("ok", "not compared: parameters overridden", each)
-    outside, missing, unknown = (
-        [name for name, word in each.items() if word == kind] for kind in ("outside", "not recorded", "no band yet")
-    )
     words = [f"{name} = {numbers[name]:.6g}, expected {in_words(bands[name])}" for name in outside]
-    words += [
-        f"{name} was not recorded" + (f", expected {in_words(bands[name])}" if name in bands else "")
-        for name in missing
-    ]
+    for name in missing:
+        expected = f", expected {in_words(bands[name])}" if name in bands else ""
+        words.append(f"{name} was not recorded{expected}")
     words += [f"no band yet: {', '.join(unknown)}"] if unknown else []
     return Verdict("out of band" if outside else "missing numbers" if missing else "ok", "; ".join(words), each)
-
-
-def _standing(
-    name: str, bands: Mapping[str, Band], numbers: Mapping[str, float], overridden: bool, counted: Collection[str]
-) -> str:
-    if overridden and name in bands:
-        return "not compared"
-    if name not in numbers:
-        return "not recorded"
-    if name not in bands:
-        return "counted over seeds" if name in counted else "no band yet"
-    return "in band" if in_band(numbers[name], bands[name]) else "outside"
 
 
 def in_words(band: Band) -> str:

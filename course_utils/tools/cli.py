@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,18 +25,24 @@ def folder(flag: str, default: Path, words: str, *, exists: bool = False) -> Cal
     )
 
 
+def count(flag: str, default: int | None, words: str, *, least: int = 1) -> Callable:
+    """Return an option that takes a whole number."""
+    return click.option(flag, type=click.IntRange(min=least), default=default, show_default=True, help=words)
+
+
 BUILD = ROOT / "build"
+chapters_argument = click.argument("chapters", nargs=-1)
 source_option = folder("--source", ROOT / "notebooks", "Folder with course.yml and the notebooks", exists=True)
 output_option = folder("--output", BUILD / "run", "Folder for executed notebooks, results and report")
-parameter_option = click.option(
-    "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Override a parameter; repeatable."
-)
-jobs_option = click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Chapters at once.")
+jobs_option = count("--jobs", 1, "Chapters executed at once.")
 device_option = click.option(
     "--device", help="Where to compute: cpu, cuda or mps [default: COURSE_DEVICE, else the fastest found]."
 )
 timeout_option = click.option(
     "--cell-timeout", type=float, help="Limit per cell in seconds [default: from course.yml, at least 300]."
+)
+parameter_option = click.option(
+    "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Override a parameter; repeatable."
 )
 json_option = click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write this file."
@@ -45,22 +50,21 @@ json_option = click.option(
 
 
 @contextlib.contextmanager
-def told(*errors: type[Exception]) -> Iterator[None]:
-    """Turn errors whose text says all into one line and exit code 1."""
+def told(*errors: type[Exception], refused: bool = False) -> Iterator[None]:
+    """Turn errors whose text says all into one line and exit code 1, or 2 if the call is ``refused``."""
     try:
         yield
     except errors as error:
-        raise click.ClickException(str(error)) from error
+        raise (click.UsageError if refused else click.ClickException)(str(error)) from error
 
 
 class _Group(click.Group):
-    """Turns the errors that a user can mend into a message and exit code 2, an interruption into its exit code."""
+    """Turns a missing file into a refusal, an interruption into its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except FileNotFoundError as error:
-            raise click.UsageError(str(error)) from error
+            with told(FileNotFoundError, refused=True):
+                return super().invoke(ctx)
         except KeyboardInterrupt as error:  # Interrupted of run.py has the exit code of the signal
             click.echo(f"Interrupted. {error}", err=True)
             sys.exit(getattr(error, "code", 130))
@@ -70,25 +74,6 @@ class _Group(click.Group):
 @click.version_option(package_name="course-utils", message="%(version)s")
 def main() -> None:
     """Run the course on autoencoders and generative models, and what it needs."""
-
-
-@main.command()
-def doctor() -> None:
-    """Say what this machine has and what is broken.
-
-    The exit code is 1 if something is broken; what is named then comes with its mend.
-    """
-    from course_utils.tools.doctor import findings
-
-    found = findings()
-    for level, text in found:
-        click.echo(f"{level:<8} {text}")
-    broken = sum(level == "BROKEN" for level, _ in found)
-    click.echo(f"\n{broken} broken: mend what is named above." if broken else "\nThis machine can run the course.")
-    sys.exit(1 if broken else 0)
-
-
-# ---------------------------------------------------------------- what is asked
 
 
 def choose(names: Sequence[str], source: Path) -> list[Chapter]:
@@ -103,15 +88,13 @@ def choose(names: Sequence[str], source: Path) -> list[Chapter]:
         key = Path(name).name.removesuffix(".ipynb")
         key = key.zfill(2) if key.isdigit() else key
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
-            every = ", ".join(chapter.name for chapter in chapters)
-            raise click.UsageError(f"there is no chapter {name!r}; the nearest is {near!r}. The course has {every}")
+            raise click.UsageError(f"there is no chapter {name!r}; {_nearest(key, known)}")
         wanted.add(known[key])
     return [chapter for chapter in chapters if chapter.name in wanted or not names]
 
 
 def parse_parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Read the values of ``-p NAME VALUE`` as YAML literals; 1e-3 is a number as well."""
+    """Read the values of ``-p NAME VALUE`` as YAML literals; 1e-3, which YAML takes for a word, is a number as well."""
     import yaml
 
     parameters = {}
@@ -121,17 +104,23 @@ def parse_parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         except yaml.YAMLError as error:
             reason = " ".join(str(error).split())
             raise click.UsageError(f"-p {name} {text!r} is not a YAML literal: {reason}") from error
-        is_number = isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value)
-        parameters[name] = float(value) if is_number else value
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                value = float(text)
+        parameters[name] = value
     return parameters
 
 
 def make_plans(chapters: Sequence[Chapter], profile: str, overrides: Mapping[str, Any]) -> list[Plan]:
     """Return one plan per chapter; a profile or parameter that no chapter has is refused, naming the nearest."""
+    import nbformat
+    from papermill import inspect_notebook
+
     profiles = {name for chapter in chapters for name in chapter.profiles}
     if profile not in profiles:
         raise click.UsageError(f"there is no profile {profile!r}; {_nearest(profile, profiles)}")
-    has = {chapter.name: _parameters_of(chapter.path) for chapter in chapters}
+    there = [chapter for chapter in chapters if chapter.path.exists()]
+    has = {chapter.name: set(inspect_notebook(nbformat.read(chapter.path, as_version=4))) for chapter in there}
     everywhere = set().union(*has.values())
     for name in overrides:
         if name not in everywhere:
@@ -139,38 +128,25 @@ def make_plans(chapters: Sequence[Chapter], profile: str, overrides: Mapping[str
             raise click.UsageError(f"no parameter {name!r} in {where}; {_nearest(name, everywhere)}")
     plans = []
     for chapter in chapters:
-        own = {name: value for name, value in overrides.items() if name in has[chapter.name]}
-        plans.append(plan(chapter, profile, own))
-        for name in sorted(set(plans[-1].parameters) - has[chapter.name] if plans[-1].key else ()):
+        known = has.get(chapter.name, set())
+        plans.append(plan(chapter, profile, {name: overrides[name] for name in overrides if name in known}))
+        for name in sorted(set(plans[-1].parameters) - known if chapter in there else ()):
             text = f"the profile {profile!r} of course.yml gives {chapter.name} a parameter {name!r}, which it has not"
-            raise click.UsageError(f"{text}; {_nearest(name, has[chapter.name])}")
+            raise click.UsageError(f"{text}; {_nearest(name, known)}")
     return plans
 
 
 def compute_on(device: str | None) -> None:
     """Let every kernel compute on a device; one that is not there is refused, naming those that are."""
     if device:
-        try:
+        with told(ValueError, refused=True):
             os.environ["COURSE_DEVICE"] = str(pick_device(device))  # the kernels take it over
-        except ValueError as error:
-            raise click.UsageError(f"--device: {error}") from error
-
-
-def _parameters_of(notebook: Path) -> set[str]:
-    from papermill import inspect_notebook
-
-    return set(inspect_notebook(str(notebook).replace("{", "{{").replace("}", "}}"))) if notebook.exists() else set()
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
-    if not known:
-        return "there are none"
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
-    return f"the nearest is {near!r} (there are {', '.join(known)})"
-
-
-# ---------------------------------------------------------------- chapters
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+    return f"the nearest is {near[0]!r} (there are {', '.join(known)})" if near else "there are none"
 
 
 @main.command("list")
@@ -203,12 +179,12 @@ def scoreboard(markdown: bool, source: Path) -> None:
     from course_utils.tools import tables
 
     rows = tables.scoreboard_rows(source)
-    plain = rows and not markdown
-    click.echo(tables.as_text(rows) + "\n" if plain else tables.scoreboard_table(source), nl=False)
+    text = (tables.as_markdown if markdown else tables.as_text)(rows) if rows else "No scoreboard is stored yet."
+    click.echo(text.rstrip("\n"))
 
 
 @main.command()
-@click.argument("chapters", nargs=-1)
+@chapters_argument
 @click.option("--profile", default="quick", show_default=True, help="Which parameters of course.yml: quick or full.")
 @parameter_option
 @jobs_option
@@ -242,8 +218,8 @@ def run(chapters, profile, pairs, jobs, resume, device, cell_timeout, source: Pa
 
 
 @main.command()
-@click.argument("chapters", nargs=-1)
-@click.option("--seeds", type=click.IntRange(min=1), default=8, show_default=True, help="Run with seeds 0, 1, …")
+@chapters_argument
+@count("--seeds", 8, "Run with seeds 0, 1, ….")
 @jobs_option
 @device_option
 @timeout_option
@@ -276,8 +252,8 @@ def spread(chapters, seeds, jobs, device, cell_timeout, bands, check, source: Pa
 
 
 @main.command()
-@click.argument("chapters", nargs=-1)
-@click.option("--cell-timeout", type=float, help="Limit per cell in seconds.")
+@chapters_argument
+@timeout_option
 @source_option
 def store(chapters, cell_timeout, source: Path) -> None:
     """Execute chapters and keep their outputs in notebooks/.
@@ -288,7 +264,7 @@ def store(chapters, cell_timeout, source: Path) -> None:
     """
     course = {chapter.path.resolve() for chapter in read_chapters(source)}
     paths = [Path(name) for name in chapters if name.endswith(".ipynb") and Path(name).resolve() not in course]
-    named = tuple(name for name in chapters if Path(name) not in paths)
+    named = [name for name in chapters if Path(name) not in paths]
     chosen = choose(named, source) if named or not paths else []
     chosen += [Chapter(path.stem, path.stem, path) for path in paths]
     for chapter in chosen:
@@ -300,11 +276,8 @@ def store(chapters, cell_timeout, source: Path) -> None:
     sys.exit(0 if all(done) else 1)
 
 
-# ---------------------------------------------------------------- lectures, pages
-
-
 @main.command()
-@click.argument("chapters", nargs=-1)
+@chapters_argument
 @source_option
 @folder("--output", BUILD / "slides", "Folder for the slides; it can be copied anywhere as a whole")
 @folder("--executed", BUILD / "run", "Folder with executed notebooks, whose sliders move on the slides")
@@ -325,7 +298,7 @@ def slides(chapters, source: Path, output: Path, executed: Path) -> None:
 
 @main.command("site")
 @click.option("--stored", is_flag=True, help="Take the notebooks as they are stored, without sliders; execute nothing.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Chapters executed at once.")
+@jobs_option
 @folder("--site target", BUILD / "site", "Folder for the pages")
 @source_option
 @output_option
@@ -363,7 +336,26 @@ def fetch_vendor() -> None:
             click.echo(f"{name:<32} {place}")
 
 
-# ---------------------------------------------------------------- teaching and learning
+@main.command()
+def doctor() -> None:
+    """Say what this machine has and what is broken.
+
+    The exit code is 1 if something is broken; what is named then comes with its mend.
+    """
+    broken = _broken(everything=True)
+    click.echo(f"\n{broken} broken: mend what is named above." if broken else "\nThis machine can run the course.")
+    sys.exit(1 if broken else 0)
+
+
+def _broken(*, everything: bool) -> int:
+    """Print what ``course doctor`` finds, or what of it is not as it should be, and return how much is broken."""
+    from course_utils.tools.doctor import findings
+
+    found = findings(data=everything)
+    for level, text in found:
+        if everything or level != "ok":
+            click.echo(f"{level:<8} {text}")
+    return sum(level == "BROKEN" for level, _ in found)
 
 
 @main.command()
@@ -381,7 +373,6 @@ def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: P
     every cell of the lecture answers in time, 1 if not, 2 if the call was refused.
     """
     from course_utils.tools import lecture as live
-    from course_utils.tools.doctor import findings
 
     (asked,) = make_plans(choose((chapter,), source), "quick", parse_parameters(pairs))
     notebook = asked.chapter.path
@@ -391,11 +382,7 @@ def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: P
         if not (checkpoints / notebook.name).exists():
             click.echo(f"not prepared: nothing of {asked.name} is kept in {checkpoints}, so its cells will train")
         sys.exit(live.open_lab(notebook, checkpoints))
-    found = findings(data=False)
-    for level, text in found:
-        if level != "ok":
-            click.echo(f"{level:<8} {text}")
-    if any(level == "BROKEN" for level, _ in found):
+    if _broken(everything=False):
         click.echo("not ready: mend what is broken first; `course doctor` says more")
         sys.exit(1)
     click.echo("machine: ready")
@@ -403,7 +390,7 @@ def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: P
 
 
 @main.command()
-@click.argument("chapters", nargs=-1)
+@chapters_argument
 @folder("--notebooks", ROOT / "notebooks", "Folder with your notebooks", exists=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def progress(chapters, notebooks: Path, as_json: bool) -> None:
@@ -415,10 +402,7 @@ def progress(chapters, notebooks: Path, as_json: bool) -> None:
 
     source = notebooks if (notebooks / "course.yml").exists() else ROOT / "notebooks"
     found = exercises.progress(choose(chapters, source), notebooks)
-    click.echo(exercises.as_json(found) if as_json else exercises.in_words(found))
-
-
-# ---------------------------------------------------------------- data, measurements
+    click.echo((exercises.as_json if as_json else exercises.in_words)(found, notebooks))
 
 
 @main.group()
@@ -443,9 +427,8 @@ def data_fetch(names) -> None:
     failed = False
     for name in names:
         try:
-            click.echo(data.fetch(name))
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
+            with told(ValueError, refused=True):
+                click.echo(data.fetch(name))
         except OSError as error:
             click.echo(f"Error: {error}", err=True)
             failed = True
@@ -473,31 +456,27 @@ def bench() -> None:
 
 
 @bench.command("fit")
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Interleaved repetitions.")
-@click.option("--images", type=click.IntRange(min=1), help="Images per epoch (mlp: 60,000, conv: 8,000).")
-@click.option(
-    "--network", type=click.Choice(["mlp", "conv"]), default="mlp", show_default=True, help="What is trained."
-)
+@count("--rounds", 5, "Interleaved repetitions.")
+@count("--images", None, "Images per epoch (mlp: 60,000, conv: 8,000).")
+@click.option("--network", type=click.Choice(["mlp", "conv"]), default="mlp", show_default=True, help="What to train.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @json_option
-def bench_fit(rounds: int, images: int | None, network: str, device: str, json_path: Path | None) -> None:
+def bench_fit(**options: Any) -> None:
     """Time the training loop: a small VAE against a floor and the usual DataLoader loop, or convolutions with bf16."""
     from course_utils.tools import bench
 
     with told(ValueError):
-        bench.bench_fit(rounds, images, json_path, network=network, device=device)
+        bench.bench_fit(**options)
 
 
 @bench.command("parzen")
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions.")
-@click.option(
-    "--points", type=click.IntRange(min=2), default=10_000, show_default=True, help="Samples, and test points."
-)
-@click.option("--naive-points", type=click.IntRange(min=1), default=200, show_default=True, help="Of the naive form.")
+@count("--rounds", 3, "Repetitions.")
+@count("--points", 10_000, "Samples, and test points.", least=2)
+@count("--naive-points", 200, "Of the naive form.")
 @json_option
-def bench_parzen(rounds: int, points: int, naive_points: int, json_path: Path | None) -> None:
+def bench_parzen(**options: Any) -> None:
     """Time Parzen windows on digits, their memory, and a naive form beside them."""
     from course_utils.tools import bench
 
     with told(ValueError):
-        bench.bench_parzen(rounds, points, json_path, naive_points=naive_points)
+        bench.bench_parzen(**options)

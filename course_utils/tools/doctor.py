@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 from course_utils.runtime import ROOT, cores
@@ -13,12 +14,20 @@ from course_utils.runtime import ROOT, cores
 #: What importing torchvision says if it was built for another torch.
 BROKEN_PAIR = "torchvision::nms does not exist"
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "ipykernel", "papermill", "nbconvert")
+INSTALL = f"run `make run`, or `pip install -e .` in {ROOT}"
 Findings = list[tuple[str, str]]
 
 
 def findings(*, data: bool = True) -> Findings:
     """Return (level, words) of everything looked at: "ok", "absent", "warning" or "BROKEN"; data sets if wanted."""
-    found = [*_packages(), *_torch(), *_machine(), *_kernel(), *(_data() if data else [])]
+    found = [*_packages(), *_torch()]
+    for look in (_machine, _kernel, *([_data] if data else [])):
+        try:
+            found += look()
+        except Exception as error:  # of an import; whatever it raises is what there is to diagnose
+            level = "warning" if look is _data else "BROKEN"  # without PyTorch, named above, no data set can be seen
+            words = f"the {look.__name__.strip('_')} could not be looked at ({type(error).__name__}: {error})"
+            found.append((level, f"{words}; {INSTALL}"))
     if os.environ.get("MPLBACKEND"):
         text = f"MPLBACKEND={os.environ['MPLBACKEND']} silently removes figures from notebooks: unset MPLBACKEND"
         found.append(("warning", text))
@@ -26,20 +35,12 @@ def findings(*, data: bool = True) -> Findings:
 
 
 def _packages() -> Findings:
-    from importlib.metadata import PackageNotFoundError, version
-
     level = "ok" if sys.version_info >= (3, 11) else "BROKEN"
     found = [(level, f"Python {platform.python_version()} at {sys.executable} (3.11 or newer is needed)")]
-    versions, missing = [], []
-    for name in PACKAGES:
-        try:
-            versions.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            missing.append(name)
-    found.append(("ok", "packages: " + ", ".join(versions)))
-    if missing:
-        text = f"not installed: {', '.join(missing)}; run `make run`, or `pip install -e .` in {ROOT}"
-        found.append(("BROKEN", text))
+    here = {str(each.metadata["Name"]).lower(): each.version for each in metadata.distributions()}
+    found.append(("ok", "packages: " + ", ".join(f"{name} {here[name]}" for name in PACKAGES if name in here)))
+    if missing := [name for name in PACKAGES if name not in here]:
+        found.append(("BROKEN", f"not installed: {', '.join(missing)}; {INSTALL}"))
     return found
 
 
@@ -48,10 +49,9 @@ def _torch() -> Findings:
         import torch
         import torchvision  # noqa: F401
     except Exception as error:  # whatever it raises is what there is to diagnose
+        reason = f"importing torch and torchvision fails ({type(error).__name__}: {error})"
         if BROKEN_PAIR in str(error):
             reason = f"torch and torchvision do not fit together ({error})"
-        else:
-            reason = f"importing torch and torchvision fails ({type(error).__name__}: {error})"
         mend = "delete .venv and run `make setup`; in an environment of your own, `pip install --force-reinstall -c "
         mend += "constraints.txt torch torchvision`, with --index-url for both of them or for neither"
         return [("BROKEN", f"{reason}. Reinstall both from one index: {mend}")]
@@ -61,25 +61,20 @@ def _torch() -> Findings:
 
 
 def _machine() -> Findings:
-    free = shutil.disk_usage(ROOT).free / 1e9
-    found = [("ok", f"{cores()} cores"), ("ok" if free > 2 else "warning", f"{free:.1f} GB of disk free at {ROOT}")]
-    try:
-        import psutil
-    except ImportError as error:
-        return [*found, ("BROKEN", f"the memory cannot be read: {error}; run `pip install psutil`")]
-    total = psutil.virtual_memory().total / 1e9
-    return [*found, ("ok" if total > 3 else "warning", f"{total:.1f} GB of memory (a chapter needs up to 3 GB)")]
+    import psutil
+
+    free, total = shutil.disk_usage(ROOT).free / 1e9, psutil.virtual_memory().total / 1e9
+    return [
+        ("ok", f"{cores()} cores"),
+        ("ok" if free > 2 else "warning", f"{free:.1f} GB of disk free at {ROOT}"),
+        ("ok" if total > 3 else "warning", f"{total:.1f} GB of memory (a chapter needs up to 3 GB)"),
+    ]
 
 
 def _kernel() -> Findings:
-    try:
-        from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
-    except ImportError as error:
-        return [("BROKEN", f"the Jupyter kernel cannot be looked for: {error}; run `pip install ipykernel`")]
-    try:
-        python = KernelSpecManager().get_kernel_spec("python3").argv[0]
-    except NoSuchKernel:
-        return [("BROKEN", "there is no Jupyter kernel python3; run `python -m ipykernel install --sys-prefix`")]
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    python = KernelSpecManager().get_kernel_spec("python3").argv[0]
     if Path(python).name == python or Path(python).parent == Path(sys.executable).parent:
         return [("ok", "the Jupyter kernel python3 is the one of this environment")]
     mend = "run `python -m ipykernel install --sys-prefix` and do not set JUPYTER_PREFER_ENV_PATH=0"
@@ -87,14 +82,11 @@ def _kernel() -> Findings:
 
 
 def _data() -> Findings:
-    try:
-        from course_utils import datasets
-    except Exception as error:  # without PyTorch there is nothing to look with; that is named above
-        return [("warning", f"data sets not looked at: {type(error).__name__}")]
-    fetch = "not here, which is no problem for the quick profile; `course data fetch {}` brings it"
-    return [
-        ("absent", f"data set {name}: {fetch.format(name)}")
-        if words == "missing"
-        else ("ok", f"data set {name}: {words}")
-        for name, words in datasets.present().items()
-    ]
+    from course_utils import datasets
+
+    found = []
+    for name, words in datasets.present().items():
+        level = "absent" if words == "missing" else "ok"
+        way = f"not here, which is no problem for the quick profile; `course data fetch {name}` brings it"
+        found.append((level, f"data set {name}: {way if level == 'absent' else words}"))
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Sequence
@@ -45,41 +44,24 @@ class Saved:
         return sum(attempt.status == "passed" for attempt in self.exercises)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """What a folder of notebooks shows."""
-
-    folder: Path
-    chapters: tuple[Saved, ...]
-
-    def passed(self) -> int:
-        """Return how many exercises pass."""
-        return sum(chapter.passed() for chapter in self.chapters)
-
-    def count(self) -> int:
-        """Return how many exercises there are."""
-        return sum(len(chapter.exercises) for chapter in self.chapters)
-
-
-def progress(chapters: Sequence[Chapter], folder: Path, checks: Path = ROOT / "course_utils" / "checks") -> Progress:
+def progress(chapters: Sequence[Chapter], folder: Path, checks: Path = ROOT / "course_utils" / "checks") -> list[Saved]:
     """Read the verdicts saved in a learner's notebooks; the folder of ``checks`` says which exercises there are."""
-    return Progress(folder, tuple(_saved(chapter, folder, checks) for chapter in chapters))
+    return [_saved(chapter, folder, checks) for chapter in chapters]
 
 
 def _saved(chapter: Chapter, folder: Path, checks: Path) -> Saved:
     numbers = exercise_numbers(checks / f"chapter_{chapter.number}.py")
-    path, problem = folder / chapter.path.name, ""
+    path = folder / chapter.path.name
     try:
-        notebook = notebooks.read(path)
-    except FileNotFoundError:
-        problem = f"there is no {path.name} in {path.parent}"
-    except OSError as error:
-        problem = f"{path.name} cannot be opened ({error.strerror})"
-    except notebooks.NotebookError as error:
+        parts = notebooks.exercise_parts(notebooks.read(path))
+    except (OSError, notebooks.NotebookError) as error:
         problem = f"{error}; take the copy in {folder / '.ipynb_checkpoints'}, or the shipped one (git restore)"
-    if problem:
+        if isinstance(error, OSError):
+            problem = f"{path.name} cannot be opened ({error.strerror})"
+        if isinstance(error, FileNotFoundError):
+            problem = f"there is no {path.name} in {folder}"
         return Saved(chapter.name, chapter.title, tuple(map(Attempt, numbers)), problem=problem)
-    cells = {found.number: found.cells for found in notebooks.exercises(notebook)}
+    cells = {number: [cell for kind, _, cell in found if kind == "code"] for number, found in parts.items()}
     attempts = tuple(_attempt(number, cells.get(number, ())) for number in numbers)
     when = datetime.fromtimestamp(path.stat().st_mtime).isoformat(" ", "minutes")
     return Saved(chapter.name, chapter.title, attempts, when)
@@ -87,12 +69,8 @@ def _saved(chapter: Chapter, folder: Path, checks: Path) -> Saved:
 
 def exercise_numbers(path: Path) -> list[str]:
     """Return the numbers, such as "2.1", of the exercises that a file of checks defines; the file is not imported."""
-    if not path.exists():
-        return []
-    functions = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)]
-    calls = [d for function in functions for d in function.decorator_list if isinstance(d, ast.Call)]
-    marks = [call.args[0] for call in calls if getattr(call.func, "id", "") == "exercise"]
-    return [str(mark.value) for mark in marks if isinstance(mark, ast.Constant)]
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return re.findall(r'^@exercise\("(\d+\.\d+)"', text, re.MULTILINE)
 
 
 def _attempt(number: str, cells: Sequence[dict]) -> Attempt:
@@ -108,7 +86,7 @@ def _attempt(number: str, cells: Sequence[dict]) -> Attempt:
     return attempt
 
 
-def in_words(found: Progress) -> str:
+def in_words(chapters: Sequence[Saved], folder: Path) -> str:
     """Return a line for each chapter, the totals, what the checks said of wrong answers, and what comes next."""
     rows = [
         [
@@ -117,23 +95,28 @@ def in_words(found: Progress) -> str:
             f"{chapter.passed()} of {len(chapter.exercises)}",
             f" saved {chapter.saved}" if chapter.saved else f" {chapter.problem}",
         ]
-        for chapter in found.chapters
+        for chapter in chapters
     ]
-    rows.append(["all chapters", "", f"{found.passed()} of {found.count()}", ""])
-    lines = [f"exercises in the saved notebooks of {found.folder}", "", as_text(rows, "<<<<"), ""]
+    rows.append(["all chapters", "", "{passed} of {of}".format(**_totals(chapters)), ""])
+    lines = [f"exercises in the saved notebooks of {folder}", "", as_text(rows, "<<<<"), ""]
     lines += ["✓ passed   ✗ not yet   ○ not attempted   · no verdict saved   ! Python error   ? its cell is gone"]
     lines += ["Only what is saved is seen: save your notebooks, and run a cell again after you changed it."]
-    every = [attempt for chapter in found.chapters if not chapter.problem for attempt in chapter.exercises]
+    every = [attempt for chapter in chapters if not chapter.problem for attempt in chapter.exercises]
     said = [attempt for attempt in every if attempt.status in ("not yet", "error")]
     lines += [f"\n{MARKS[attempt.status]} {attempt.number}: {attempt.message}" for attempt in said]
-    waiting = next((attempt.number for attempt in every if attempt.status != "passed"), None)
+    waiting = [attempt.number for attempt in every if attempt.status != "passed"]
     if every:
-        lines += ["", f"next: exercise {waiting}" if waiting else "all of them passed"]
+        lines += ["", f"next: exercise {waiting[0]}" if waiting else "all of them passed"]
     return "\n".join(lines)
 
 
-def as_json(found: Progress) -> str:
+def as_json(chapters: Sequence[Saved], folder: Path) -> str:
     """Return the same as one JSON object."""
-    chapters = [asdict(chapter) | {"passed": chapter.passed()} for chapter in found.chapters]
-    whole = {"folder": str(found.folder), "chapters": chapters, "passed": found.passed(), "of": found.count()}
+    rows = [asdict(chapter) | {"passed": chapter.passed()} for chapter in chapters]
+    whole = {"folder": str(folder), "chapters": rows, **_totals(chapters)}
     return json.dumps(whole, indent=1, ensure_ascii=False)
+
+
+def _totals(chapters: Sequence[Saved]) -> dict[str, int]:
+    of = sum(len(chapter.exercises) for chapter in chapters)
+    return {"passed": sum(chapter.passed() for chapter in chapters), "of": of}

@@ -1,11 +1,12 @@
-"""Execute a notebook in a kernel of its own: ``execute`` is a function of values that any executor can run.
+"""Execute a notebook in a kernel of its own: ``execute`` takes and returns values, so that any executor can run it.
 
-Every kernel is a process of its own, so ``execute`` needs none: papermill works in the thread that calls it.
+Every kernel is a process of its own, so ``execute`` needs none: nbclient works in the thread that calls it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
@@ -14,19 +15,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nbformat
 import psutil
-from nbclient.util import run_sync
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill import execute_notebook
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import Engine, papermill_engines
+from papermill.exceptions import strip_color
 
-from course_utils.runtime import cores
 from course_utils.tools import notebook as notebooks
+from course_utils.tools.chapter import Plan, Result, judge
 
 #: How a notebook can end, and the status that a chapter which ends so gets; one that ran is judged by its numbers.
 ENDINGS = {"ran": "ok", "raised": "failed", "kernel died": "kernel died", "cell limit": "timed out"}
@@ -34,24 +36,6 @@ ENDINGS |= {"chapter limit": "timed out", "interrupted": "interrupted", "not run
 KERNELS = str(Path(sys.prefix) / "share" / "jupyter" / "kernels")
 _QUIET = logging.Logger("course")
 _QUIET.addHandler(logging.NullHandler())
-
-
-@dataclass(frozen=True)
-class Task:
-    """A notebook to execute: values only, so that it can be sent to another machine. Limits are in seconds.
-
-    ``environment`` is added to that of the machine, whose cores ``jobs`` kernels share; ``folder`` is where the
-    notebook works, if it is there.
-    """
-
-    name: str
-    notebook: bytes
-    parameters: Mapping[str, Any]
-    cell_seconds: float
-    chapter_seconds: float
-    environment: Mapping[str, str] = field(default_factory=dict)
-    folder: str = ""
-    jobs: int = 1
 
 
 class Timing(NamedTuple):
@@ -63,24 +47,18 @@ class Timing(NamedTuple):
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of a task: how it ended (of ``ENDINGS``) and why, the executed notebook (empty if none), its numbers.
+    """What became of a plan: how it ended (of ``ENDINGS``), its result, the executed notebook (empty if none).
 
     ``cells`` has the seconds of every code cell that began, the cell of injected parameters included; ``log`` is what
     the kernel printed past the notebook.
     """
 
     ending: str
-    message: str = ""
-    traceback: str = ""
+    result: Result
     notebook: bytes = b""
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    series: Mapping[str, list] = field(default_factory=dict)
     seconds: float = 0.0
     cells: tuple[Timing, ...] = ()
     log: str = ""
-    date: str = ""
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 class Watch:
@@ -88,10 +66,10 @@ class Watch:
 
     def __init__(self) -> None:
         self.cell, self.of, self.began, self.reason = 0, 0, 0.0, ""
-        self.notebook: dict = {}
+        self.notebook: Any = {}
         self.cells: list[Timing] = []
-        self.timer: threading.Timer | None = None
-        self._lock, self._pid, self._start = threading.Lock(), 0, (0.0, 0.0)
+        self._kernel: psutil.Process | None = None
+        self._start = (0.0, 0.0)
 
     def seconds(self) -> float:
         """Return how long the notebook has been running."""
@@ -99,181 +77,162 @@ class Watch:
 
     def stop(self, reason: str = "") -> None:
         """Kill the kernel, now or, given a reason, as soon as there is one; of two reasons the first counts."""
-        with self._lock:
-            self.reason = self.reason or reason
-            _kill(self._pid)
+        self.reason = self.reason or reason
+        self._of_each(psutil.Process.kill)
 
-    def kernel(self, pid: int) -> None:
-        """Take note of the kernel's process; 0 if it is gone."""
-        with self._lock:
-            self._pid = pid
-            if self.reason:
-                _kill(pid)
+    def kernel_begins(self, pid: int) -> None:
+        """Take note of the kernel's process, and end it if somebody said so before there was one."""
+        self._kernel = psutil.Process(pid)
+        if self.reason:
+            self.stop()
 
     def cell_begins(self, **_: Any) -> None:
-        """Count a cell; with the first one the time of the chapter begins."""
+        """Count a cell."""
         self.cell += 1
-        self._start = time.monotonic(), _processor_seconds(self._pid)
-        if self.cell == 1 and self.timer:
-            self.timer.start()
+        self._start = self._clocks()
 
     def cell_ends(self, **_: Any) -> None:
         """Keep the seconds of a cell that answered."""
-        wall, processor = self._start
-        self.cells.append(Timing(time.monotonic() - wall, _processor_seconds(self._pid) - processor))
+        (wall, processor), now = self._start, self._clocks()
+        self.cells.append(Timing(now[0] - wall, now[1] - processor))
 
     def timings(self) -> tuple[Timing, ...]:
         """Return the seconds of every cell that began."""
         cut_off = [Timing(time.monotonic() - self._start[0], None)] * (self.cell - len(self.cells))
         return (*self.cells, *cut_off)
 
+    def _clocks(self) -> tuple[float, float]:
+        """Return the seconds of the wall clock, and those of the user and the system for the kernel."""
+        return time.monotonic(), sum(sum(times[:2]) for times in self._of_each(psutil.Process.cpu_times))
 
-def _of_each(pid: int, ask: Callable[[psutil.Process], Any]) -> list:
-    """Return what a kernel's process and its children answer, of those that still run; pid 0 is none."""
-    answers = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)] if pid else []:
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                answers.append(ask(process))
-    return answers
-
-
-def _kill(pid: int) -> None:
-    _of_each(pid, psutil.Process.kill)
-
-
-def _processor_seconds(pid: int) -> float:
-    return sum(sum(times[:2]) for times in _of_each(pid, psutil.Process.cpu_times))  # of the user and of the system
+    def _of_each(self, ask: Callable[[psutil.Process], Any]) -> list:
+        """Return what the kernel's process and its children answer, of those that still run."""
+        answers = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in [self._kernel, *self._kernel.children(recursive=True)] if self._kernel else []:
+                with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    answers.append(ask(process))
+        return answers
 
 
-class _Client(PapermillNotebookClient):
+class _Client(NotebookClient):
     """Starts this environment's kernel, tells a ``Watch`` of it, and does not wait for one that hangs."""
 
     watch: Watch
+    km: Any
 
-    def start_new_kernel(self, **options: Any) -> None:
+    async def async_start_new_kernel(self, **options: Any) -> None:
         self.km.kernel_spec_manager.kernel_dirs.insert(0, KERNELS)
-        super().start_new_kernel(**options)
-        self.watch.kernel(self.km.provisioner.pid)
+        await super().async_start_new_kernel(**options)
+        self.watch.kernel_begins(self.km.provisioner.pid)
 
-    def papermill_execute_cells(self) -> None:
+    async def async_execute_cell(self, cell: Any, cell_index: int, *rest: Any, **options: Any) -> Any:
         try:
-            super().papermill_execute_cells()
+            return await super().async_execute_cell(cell, cell_index, *rest, **options)
         except BaseException:
             self.watch.stop()
-            run_sync(_settle)()
             raise
 
 
-async def _settle() -> None:
-    """End what nbclient leaves behind when a cell is cut off; else asyncio complains of it on the screen."""
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    for each in left:
-        each.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+def execute(
+    plan: Plan,
+    watch: Watch | None = None,
+    *,
+    cell_seconds: float | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Ended:
+    """Execute the notebook of a plan in a kernel of its own and judge its numbers; what goes wrong is told, not raised.
 
-
-class _Engine(Engine):
-    """Hands papermill's notebook to a ``_Client``, with what the kernel's process is started with."""
-
-    @classmethod
-    def execute_managed_notebook(cls, nb_man, kernel_name, *, task: Task, watch: Watch, process: dict, **_: Any):
-        nb_man.nb.metadata.papermill |= {"input_path": task.name, "output_path": None}
-        watch.notebook, watch.of = nb_man.nb, len(notebooks.code_cells(nb_man.nb))
-        client = _Client(nb_man, kernel_name=kernel_name, log=_QUIET, timeout_func=lambda _: task.cell_seconds)
-        client.watch, client.on_cell_execute, client.on_cell_executed = watch, watch.cell_begins, watch.cell_ends
-        client.execute(**process)
-
-
-papermill_engines.register("course", _Engine)
-
-
-def execute(task: Task, watch: Watch | None = None) -> Ended:
-    """Execute a notebook in a kernel of its own; what goes wrong in it is told, not raised.
-
-    ``watch`` shows where it is to another thread of this process, and lets that thread stop it.
+    A cell may take ``cell_seconds``, the chapter twice as long. ``environment`` is added to that of the machine;
+    ``watch`` shows where the notebook is to another thread of this process, and lets that thread stop it.
     """
     watch = watch or Watch()
     watch.began, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     with tempfile.TemporaryDirectory(prefix="course-") as folder, tempfile.TemporaryFile() as log:
-        place = task.folder if task.folder and Path(task.folder).is_dir() else folder
-        process = {"env": _environment(task), "cwd": place, "stdout": log, "stderr": log}
-        ending = _attempt(task, watch, process)
-        if ending[0] == "not run" and not watch.cell and not watch.reason:  # ports collide now and then: once more
-            ending = _attempt(task, watch, process)
+        place = plan.chapter.path.resolve().parent  # on another machine it need not be there
+        process = {"cwd": str(place) if place.is_dir() else folder, "stdout": log, "stderr": log}
+        process["env"] = _environment(environment or {})
+        for _ in range(2):  # ports collide now and then: once more
+            ending, message, traceback = _attempt(plan, watch, process, cell_seconds or plan.cell_seconds)
+            if ending != "not run" or watch.cell or watch.reason:
+                break
         log.seek(0)
         said = log.read().decode("utf-8", "replace")[-20_000:]
-    facts: dict[str, Any] = {"seconds": watch.seconds(), "cells": watch.timings(), "log": said, "date": date}
-    if watch.notebook:
-        facts["numbers"], facts["series"] = notebooks.recorded(watch.notebook)
-        whole = ending[0] in ("ran", "raised")
-        executed = watch.notebook if whole else _marked(watch, ENDINGS[ending[0]], ending[1])
-        facts["notebook"] = notebooks.to_bytes(executed)
-    if ending[0] == "ran":
-        facts |= _machine()
-    return Ended(*ending, **facts)
+    status, seconds = ENDINGS[ending], watch.seconds()
+    facts: dict[str, Any] = {"traceback": traceback, "date": date, "minutes": round(seconds / 60, 3)}
+    if ending == "ran":
+        facts |= {"numbers": notebooks.recorded(watch.notebook)[0], **_machine()}
+        verdict = judge(plan.bands, facts["numbers"], overridden=plan.overridden, counted=plan.counted)
+        status, message = verdict.status, verdict.message
+    elif ending != "raised" and watch.cell:  # say so in the cell that was cut off
+        error = {"output_type": "error", "ename": status, "evalue": message, "traceback": [f"{status}: {message}"]}
+        notebooks.code_cells(watch.notebook)[watch.cell - 1]["outputs"].append(error)
+    executed = notebooks.to_bytes(watch.notebook) if watch.notebook else b""
+    return Ended(ending, Result.of(plan, status, message, **facts), executed, seconds, watch.timings(), said)
 
 
-def _attempt(task: Task, watch: Watch, process: dict) -> tuple[str, str, str]:
+def _attempt(plan: Plan, watch: Watch, process: dict, limit: float) -> tuple[str, str, str]:
     """Return how the notebook ended, in one word and in a sentence, and the traceback."""
-    import nbformat
-
-    watch.timer = threading.Timer(task.chapter_seconds, watch.stop, ["chapter limit"])
-    watch.timer.daemon = True
+    timer = threading.Timer(2 * limit, watch.stop, ["chapter limit"])
+    timer.daemon = True
     try:
-        source = nbformat.reads(task.notebook.decode("utf-8"), as_version=4)
-        options = {"kernel_name": "python3", "progress_bar": False, "engine_name": "course"}
-        own = {"task": task, "watch": watch, "process": process}
-        execute_notebook(source, None, parameters=dict(task.parameters), **options, **own)
+        watch.notebook = _prepared(plan)
+        watch.of = len(notebooks.code_cells(watch.notebook))
+        options: dict[str, Any] = {"on_cell_execute": watch.cell_begins, "on_cell_executed": watch.cell_ends}
+        options["on_notebook_start"] = lambda **_: timer.start()  # the kernel is ready
+        options["timeout_func"] = lambda _: limit
+        client = _Client(watch.notebook, kernel_name="python3", log=_QUIET, **options)
+        client.watch = watch
+        try:
+            asyncio.run(client.async_execute(**process))
+        finally:
+            atexit.unregister(client._cleanup_kernel)  # left behind by one that did not start
     except Exception as error:
-        return _ending(error, task, watch)
+        return _ending(error, watch, limit)
     finally:
-        watch.timer.cancel()
-        watch.kernel(0)
+        timer.cancel()
     return "ran", "", ""
 
 
-def _ending(error: Exception, task: Task, watch: Watch) -> tuple[str, str, str]:
-    """Put an exception of papermill into words; its metadata would call every cell completed."""
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError, strip_color
+def _prepared(plan: Plan) -> Any:
+    """Return the notebook with its parameters injected and without outputs, as nbclient takes it."""
+    notebook = execute_notebook(
+        nbformat.reads(plan.notebook.decode("utf-8"), as_version=4),
+        None,
+        dict(plan.parameters),
+        kernel_name="python3",
+        language="python",
+        prepare_only=True,
+    )
+    notebook.metadata.pop("papermill")
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
 
+
+def _ending(error: Exception, watch: Watch, limit: float) -> tuple[str, str, str]:
+    """Put what stopped a notebook into words."""
     cell = f"cell {watch.cell} of {watch.of}"
-    if isinstance(error, PapermillExecutionError):
+    if isinstance(error, CellExecutionError):
         reason = next(iter(strip_color(error.evalue).strip().splitlines()), "")
-        return "raised", f"{error.ename} in {cell}: {reason}", strip_color("\n".join(error.traceback))
+        return "raised", f"{error.ename} in {cell}: {reason}", strip_color(error.traceback)
     if watch.reason == "chapter limit":
-        text = f"the chapter took longer than {task.chapter_seconds:g} s and was stopped in {cell}"
-        return "chapter limit", text, ""
+        return watch.reason, f"the chapter took longer than {2 * limit:g} s and was stopped in {cell}", ""
     if watch.reason:
         return watch.reason, f"stopped in {cell}", ""
     if isinstance(error, CellTimeoutError):
-        return "cell limit", f"{cell} took longer than {task.cell_seconds:g} s", ""
+        return "cell limit", f"{cell} took longer than {limit:g} s", ""
     if isinstance(error, DeadKernelError):
         return "kernel died", f"the kernel died in {cell} (often because memory ran out)", ""
     return "not run", f"{cell if watch.cell else 'no kernel started'}: {type(error).__name__}: {error}", ""
 
 
-def _environment(task: Task) -> dict[str, str]:
-    """Return the environment of a kernel: figures shown, this environment's kernel, threads shared among jobs."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("MPLBACKEND", "COURSE_STRICT")}
-    environment |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    if task.jobs > 1:
-        threads = str(max(1, cores() // task.jobs))
-        environment |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    return environment | dict(task.environment)
-
-
-def _marked(watch: Watch, status: str, message: str) -> dict:
-    """Put the reason into the cell at which a notebook was cut off; papermill calls every cell completed."""
-    error = {"output_type": "error", "ename": status, "evalue": message, "traceback": [f"{status}: {message}"]}
-    marked = notebooks.copy(watch.notebook)
-    for number, cell in enumerate(notebooks.code_cells(marked), start=1):
-        if number >= watch.cell:
-            cell["metadata"].setdefault("papermill", {})["status"] = "failed" if number == watch.cell else "pending"
-        if number == watch.cell:
-            cell["outputs"].append(error)
-    return marked
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a kernel: figures are shown, and the kernel is this environment's."""
+    machine = {key: value for key, value in os.environ.items() if key not in ("MPLBACKEND", "COURSE_STRICT")}
+    return machine | {"JUPYTER_PREFER_ENV_PATH": "1", "PYDEVD_DISABLE_FILE_VALIDATION": "1"} | dict(own)
 
 
 def _machine() -> dict[str, dict]:

@@ -95,93 +95,6 @@ def markdown_texts(notebook: dict) -> list[str]:
     return [source(cell) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
 
 
-def headings(notebook: dict) -> list[tuple[int, str]]:
-    """Return level and words of every heading, in order."""
-    found = [match for text in markdown_texts(notebook) for match in HEADING.finditer(text)]
-    return [(len(match[1]), match[2]) for match in found]
-
-
-def placed(notebook: dict) -> Iterator[tuple[dict, str, str]]:
-    """Yield every cell with the last heading above or in it, and the number of the exercise it belongs to, or ""."""
-    heading, exercise = "", ""
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            for match in HEADING.finditer(source(cell)):
-                heading, found = match[2], EXERCISE.match(match[0])
-                exercise = found["number"] if found else ""
-        yield cell, heading, exercise
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """One exercise: its number, its title, what it asks, and the code cells below its heading."""
-
-    number: str
-    title: str
-    difficulty: str
-    minutes: str
-    cells: tuple[dict, ...]
-
-
-def exercises(notebook: dict) -> list[Exercise]:
-    """Return the exercises, in order."""
-    below: dict[str, list[dict]] = {}
-    for cell, _, number in placed(notebook):
-        if number and cell["cell_type"] == "code":
-            below.setdefault(number, []).append(cell)
-    found = [match for text in markdown_texts(notebook) for match in EXERCISE.finditer(text)]
-    return [Exercise(**match.groupdict(""), cells=tuple(below.get(match["number"], ()))) for match in found]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One PNG of a notebook: its number from 1, the heading it stands under, its base64, its cell."""
-
-    number: int
-    heading: str
-    png: str
-    cell: dict
-
-    def title(self) -> str:
-        """Return the words under which the figure is listed."""
-        return f"Figure {self.number}" + (f": {self.heading}" if self.heading else "")
-
-
-def figures(notebook: dict) -> list[Figure]:
-    """Return the PNG outputs of a notebook, in order."""
-    found: list[Figure] = []
-    for cell, heading, _ in placed(notebook):
-        for data in (output.get("data", {}) for output in outputs(cell)):
-            if "image/png" in data:
-                found.append(Figure(len(found) + 1, heading, "".join(data["image/png"]), cell))
-    return found
-
-
-def widget_views(cell: dict) -> list[dict]:
-    """Return what the outputs of a cell say of the widgets they show, each with its ``model_id``."""
-    return [out["data"][WIDGET_VIEW] for out in outputs(cell) if WIDGET_VIEW in out.get("data", {})]
-
-
-def widget_state(notebook: dict) -> dict:
-    """Return the state of all widgets of an executed notebook; empty if it keeps none."""
-    return notebook["metadata"].get("widgets", {}).get(WIDGET_STATE, {})
-
-
-def recorded(notebook: dict) -> tuple[dict[str, float], dict[str, list]]:
-    """Return the numbers and the series that ``results`` left in the outputs; of a name recorded twice, the later."""
-    numbers: dict[str, float] = {}
-    series: dict[str, list] = {}
-    for data in (output.get("data", {}) for cell in notebook["cells"] for output in outputs(cell)):
-        numbers |= _payload(data, NUMBERS_MIME).get("numbers", {})
-        series |= _payload(data, SERIES_MIME).get("series", {})
-    return numbers, series
-
-
-def _payload(data: dict, mime: str) -> dict:
-    payload = data.get(mime, {})
-    return json.loads(payload) if isinstance(payload, str) else payload
-
-
 def parts(notebook: dict) -> Iterator[tuple[str, str, dict]]:
     """Yield what a notebook holds, in order, as kind ("heading", "text" or "code"), text, and the cell it is from."""
     for cell in notebook["cells"]:
@@ -203,3 +116,49 @@ def exercise_parts(notebook: dict) -> dict[str, list[tuple[str, str, dict]]]:
             current = found.setdefault(exercise["number"], []) if exercise else []
         current.append(part)
     return found
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One PNG of a notebook: its number from 1, the heading it stands under, its base64, its cell."""
+
+    number: int
+    heading: str
+    png: str
+    cell: dict
+
+    def title(self) -> str:
+        """Return the words under which the figure is listed."""
+        return f"Figure {self.number}" + (f": {self.heading}" if self.heading else "")
+
+
+def figures(notebook: dict) -> list[Figure]:
+    """Return the PNG outputs of a notebook, in order."""
+    found: list[Figure] = []
+    heading = ""
+    for kind, text, cell in parts(notebook):
+        heading = text.lstrip("# ") if kind == "heading" else heading
+        for data in (output.get("data", {}) for output in outputs(cell)):
+            if "image/png" in data:
+                found.append(Figure(len(found) + 1, heading, "".join(data["image/png"]), cell))
+    return found
+
+
+def widget_views(cell: dict) -> list[dict]:
+    """Return what the outputs of a cell say of the widgets they show, each with its ``model_id``."""
+    return [out["data"][WIDGET_VIEW] for out in outputs(cell) if WIDGET_VIEW in out.get("data", {})]
+
+
+def widget_state(notebook: dict) -> dict:
+    """Return the state of all widgets of an executed notebook; empty if it keeps none."""
+    return notebook["metadata"].get("widgets", {}).get(WIDGET_STATE, {})
+
+
+def recorded(notebook: dict) -> tuple[dict[str, float], dict[str, list]]:
+    """Return the numbers and the series that ``results`` left in the outputs; of a name recorded twice, the later."""
+    found: dict[str, dict] = {"numbers": {}, "series": {}}
+    for data in (output.get("data", {}) for cell in notebook["cells"] for output in outputs(cell)):
+        for mime, kind in ((NUMBERS_MIME, "numbers"), (SERIES_MIME, "series")):
+            payload = data.get(mime, {})
+            found[kind] |= (json.loads(payload) if isinstance(payload, str) else payload).get(kind, {})
+    return found["numbers"], found["series"]

@@ -6,16 +6,16 @@ import contextlib
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from course_utils.runtime import replacing
+from course_utils.runtime import cores, replacing
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import RAN, Plan, Result, judge, read_chapters, read_results, write_results
-from course_utils.tools.kernel import ENDINGS, Ended, Task, Watch, execute
+from course_utils.tools.kernel import Ended, Watch, execute
 from course_utils.tools.kernel import Timing as Timing  # of an Ended, for those who read one
 from course_utils.tools.screen import Screen
 
@@ -28,30 +28,6 @@ class Interrupted(KeyboardInterrupt):
         self.code = 128 + number
 
 
-def task_of(
-    plan: Plan, cell_seconds: float | None = None, *, jobs: int = 1, environment: Mapping[str, str] | None = None
-) -> Task:
-    """Return the task of a plan; without ``cell_seconds`` a cell may take ten times the stated minutes, at least 300 s.
-
-    A whole chapter may take twice as long as a cell.
-    """
-    limit = cell_seconds or max(300.0, 600 * plan.minutes)
-    path = plan.chapter.path.resolve()
-    values = path.name, path.read_bytes(), dict(plan.parameters), limit, 2 * limit
-    return Task(*values, dict(environment or {}), str(path.parent), jobs)
-
-
-def result_of(plan: Plan, ended: Ended) -> Result:
-    """Judge what became of a plan."""
-    status, message = ENDINGS[ended.ending], ended.message
-    if ended.ending == "ran":
-        verdict = judge(plan.bands, ended.numbers, overridden=plan.overridden, counted=plan.counted)
-        status, message = verdict.status, verdict.message
-    same = {name: getattr(ended, name) for name in ("traceback", "date", "machine", "versions")}
-    numbers = ended.numbers if ended.ending == "ran" else {}
-    return Result.of(plan, status, message, minutes=round(ended.seconds / 60, 3), numbers=numbers, **same)
-
-
 def perform(
     plan: Plan,
     *,
@@ -59,16 +35,13 @@ def perform(
     cell_seconds: float | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Result, Ended]:
-    """Execute one chapter, with ``environment`` added to its kernel's, and show its line meanwhile; nothing is written.
+    """Execute one chapter and show its line meanwhile; nothing is written. ``environment`` is added to its kernel's.
 
     Ctrl-C and SIGTERM are raised as ``Interrupted`` when the kernel is gone.
     """
-    found: list[Ended] = []
-    task = task_of(plan, cell_seconds, environment=environment)
-    number = _work([(plan, task)], 1, screen, {}, lambda _, ended: found.append(ended))
-    if number:
-        raise Interrupted(number)
-    return result_of(plan, found[0]), found[0]
+    options = {"cell_seconds": cell_seconds, "environment": environment}
+    (ended,) = _executed([plan], {plan.name: plan.minutes}, screen, options)
+    return ended.result, ended
 
 
 def run(
@@ -82,82 +55,80 @@ def run(
     cell_seconds: float | None = None,
     executor: Executor | None = None,
 ) -> tuple[list[Result], int]:
-    """Run chapters; keep executed notebooks and ``results.json`` in ``output`` up to date after each.
+    """Run chapters of a course; keep executed notebooks and ``results.json`` in ``output`` up to date after each.
 
-    ``source`` is the folder of the course; with ``resume`` chapters are skipped that ran before with the same key and
-    whose numbers lie in today's bands; ``jobs`` of them run at once, in threads or on another ``executor``.
-
-    Returns the results (status "skipped", or "waiting" if it never began) and the exit code: 0 if every chapter is
-    fine, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
+    With ``resume`` those are skipped that ran before with the same key and whose numbers lie in today's bands; ``jobs``
+    run at once, in threads or on another ``executor``. Returns the results (status "skipped", or "waiting" if it never
+    began) and the exit code: 0 if every chapter is fine, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
     """
-    before = {result.name: result for result in read_results(output)}
+    order = [chapter.name for chapter in read_chapters(source)]
+    stored = {result.name: result for result in read_results(output)}
+    minutes = {plan.name: plan.minutes for plan in plans}
     results: dict[str, Result] = {}
-    expected: dict[str, float] = {}
-    tasks: list[tuple[Plan, Task]] = []
+    left: list[Plan] = []
+    code = 0
 
-    def keep(result: Result, series: Mapping[str, list], shown: Result | None = None) -> None:
-        note = _keep_full(result, series, source, output) if result.status in RAN else ""
-        order = [chapter.name for chapter in read_chapters(source)]
-        write_results(output, [*(r for r in read_results(output) if r.name != result.name), result], order)
+    def keep(result: Result, shown: Result | None = None) -> None:
+        stored[result.name] = result
+        write_results(output, list(stored.values()), order)
         results[result.name] = shown = shown or result
         took = "" if shown.status == "skipped" else f"  {shown.minutes:.1f} min"
-        said = "".join(f"  · {text}" for text in (shown.message, note) if text)
+        said = "".join(f"  · {text}" for text in (shown.message, _keep_full(result, source, output)) if text)
         screen.line(f"{shown.name:<28} {shown.status}{took}{said}")
 
-    def end(plan: Plan, ended: Ended) -> None:
-        _write_executed(output / f"{plan.name}.ipynb", ended)
-        keep(result_of(plan, ended), ended.series)
-
     for plan in plans:
-        last = before.get(plan.name)
+        last = stored.get(plan.name)
         if not plan.key:
-            keep(Result.of(plan, "failed", f"there is no notebook {plan.chapter.path}"), {})
+            keep(Result.of(plan, "failed", f"there is no notebook {plan.chapter.path}"))
         elif resume and last and (same := resumed(plan, last, output)):
-            done = replace(same, status="skipped", message=f"unchanged since it succeeded on {same.date[:10]}")
-            keep(same, notebooks.recorded(notebooks.read(output / f"{plan.name}.ipynb"))[1], done)
+            keep(same, replace(same, status="skipped", message=f"unchanged since it succeeded on {same.date[:10]}"))
         else:
-            tasks.append((plan, task_of(plan, cell_seconds, jobs=jobs)))
+            left.append(plan)
             if last and last.status == "ok" and (last.profile, last.overridden) == (plan.profile, plan.overridden):
-                expected[plan.name] = last.minutes
-    number = _work(tasks, jobs, screen, expected, end, executor)
+                minutes[plan.name] = last.minutes
+    threads = str(max(1, cores() // jobs))
+    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} if jobs > 1 else {}
+    options = {"cell_seconds": cell_seconds, "environment": environment}
+    try:
+        for ended in _executed(left, minutes, screen, options, jobs, executor):
+            _write_executed(output / f"{ended.result.name}.ipynb", ended)
+            keep(ended.result)
+    except Interrupted as error:
+        code = error.code
     every = [results.get(plan.name) or Result.of(plan, "waiting") for plan in plans]
-    return every, 128 + number if number else int(any(r.status not in ("ok", "skipped") for r in every))
+    return every, code or int(any(result.status not in ("ok", "skipped") for result in every))
 
 
 def resumed(plan: Plan, last: Result, output: Path) -> Result | None:
     """Return the last result, judged by today's bands, if it answers the plan so that the chapter need not run."""
-    same = last.status in RAN and last.profile == plan.profile and last.key == plan.key != ""
+    same = last.status in RAN and (last.profile, last.key) == (plan.profile, plan.key)
     verdict = judge(plan.bands, last.numbers, overridden=plan.overridden, counted=plan.counted)
     if not same or verdict.status != "ok" or not (output / f"{plan.name}.ipynb").exists():
         return None
-    facts = {name: getattr(last, name) for name in ("minutes", "numbers", "date", "machine", "versions")}
-    return Result.of(plan, "ok", verdict.message, **facts)
+    return replace(last, status="ok", message=verdict.message, bands=plan.bands, overridden=plan.overridden)
 
 
-def _work(
-    tasks: Sequence[tuple[Plan, Task]],
-    jobs: int,
+def _executed(
+    plans: Sequence[Plan],
+    minutes: Mapping[str, float],
     screen: Screen,
-    expected: Mapping[str, float],
-    end: Callable[[Plan, Ended], None],
+    options: Mapping[str, Any],
+    jobs: int = 1,
     executor: Executor | None = None,
-) -> int:
-    """Execute tasks and call ``end`` with each; return the number of the signal that stopped them, or 0."""
-    watches = {plan.name: Watch() for plan, _ in tasks}
+) -> Iterator[Ended]:
+    """Execute plans and yield what became of each; if a signal stops them, ``Interrupted`` is raised after the last."""
+    watches = {plan.name: Watch() for plan in plans}
     pool = executor or ThreadPoolExecutor(jobs)
     futures: dict[Future, Plan] = {}
     with _signals() as caught:
         try:
-            for plan, task in tasks:
-                watch = (watches[plan.name],) if executor is None else ()  # what another process cannot share
-                futures[pool.submit(execute, task, *watch)] = plan
+            for plan in plans:
+                watch = watches[plan.name] if executor is None else None  # another process cannot share it
+                futures[pool.submit(execute, plan, watch, **options)] = plan
             while futures and not caught:
                 for future in wait(futures, timeout=0.1, return_when=FIRST_COMPLETED).done:
-                    end(futures[future], _value(future))
-                    del futures[future]
-                _show(screen, futures.values(), watches, expected)
-        except KeyboardInterrupt:
-            caught.append(signal.SIGINT)
+                    yield _value(future, futures.pop(future))
+                _show(screen, {plan.name: watches[plan.name] for plan in futures.values()}, minutes)
         finally:
             for future, plan in futures.items():
                 future.cancel()
@@ -166,15 +137,18 @@ def _work(
                 pool.shutdown()
         for future, plan in futures.items():
             if not future.cancelled():
-                end(plan, _value(future) if future.done() else Ended("interrupted", "given up while it ran elsewhere"))
-    return caught[0] if caught else 0
+                yield _value(future, plan)
+    if caught:
+        raise Interrupted(caught[0])
 
 
-def _value(future: Future) -> Ended:
+def _value(future: Future, plan: Plan) -> Ended:
+    if not future.done():
+        return Ended("interrupted", Result.of(plan, "interrupted", "given up while it ran elsewhere"))
     try:
         return future.result()
     except Exception as error:  # of the executor: execute itself raises nothing
-        return Ended("not run", f"{type(error).__name__}: {error}")
+        return Ended("not run", Result.of(plan, "failed", f"{type(error).__name__}: {error}"))
 
 
 @contextlib.contextmanager
@@ -196,16 +170,15 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _show(screen: Screen, plans: Iterable[Plan], watches: Mapping[str, Watch], expected: Mapping[str, float]) -> None:
-    minutes = {plan.name: expected.get(plan.name, plan.minutes) for plan in plans}
+def _show(screen: Screen, watches: Mapping[str, Watch], minutes: Mapping[str, float]) -> None:
     lines = {}
-    for name in [name for name in minutes if watches[name].began]:
-        watch, seconds = watches[name], watches[name].seconds()
-        left = 60 * minutes[name] - seconds
-        time_left = f"about {_clock(left)} left" if left > 0 else f"{_clock(-left)} longer than expected"
-        cell = f"cell {watch.cell} of {watch.of}" if watch.cell else "starting"
-        lines[name] = f"{name:<28} {cell:<14} {_clock(seconds)} elapsed, {time_left}"
-    rest = [minutes[name] for name in minutes if name not in lines]
+    for name, watch in watches.items():
+        if watch.began:
+            left = 60 * minutes[name] - watch.seconds()
+            time_left = f"about {_clock(left)} left" if left > 0 else f"{_clock(-left)} longer than expected"
+            cell = f"cell {watch.cell} of {watch.of}" if watch.cell else "starting"
+            lines[name] = f"{name:<28} {cell:<14} {_clock(watch.seconds())} elapsed, {time_left}"
+    rest = [minutes[name] for name in watches if name not in lines]
     screen.refresh(lines, f"{len(rest)} more, about {sum(rest):.0f} min after that" if rest else "")
 
 
@@ -215,22 +188,20 @@ def _clock(seconds: float) -> str:
 
 def _write_executed(path: Path, ended: Ended) -> None:
     """Keep an executed notebook, and what its kernel printed if that may say why it died."""
-    for content, target in ((ended.notebook, path), (b"", path.with_suffix(".html"))):
+    log = b"" if ended.ending in ("ran", "raised") else ended.log.encode()
+    for suffix, content in ((".ipynb", ended.notebook), (".log", log), (".html", b"")):
+        path.with_suffix(suffix).unlink(missing_ok=True)
         if content:
-            with replacing(target) as file:
+            with replacing(path.with_suffix(suffix)) as file:
                 file.write(content)
-        else:
-            target.unlink(missing_ok=True)
-    log = path.with_suffix(".log")
-    log.unlink(missing_ok=True)
-    if ended.log and ended.ending not in ("ran", "raised"):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(ended.log, encoding="utf-8")
 
 
-def _keep_full(result: Result, series: Mapping[str, list], source: Path, output: Path) -> str:
+def _keep_full(result: Result, source: Path, output: Path) -> str:
     """Store the numbers of a full run; ones that do not stand the comparison go beside it, under another name."""
-    if result.profile != "full" or result.overridden or not (result.numbers or series):
+    if result.profile != "full" or result.overridden or result.status not in RAN:
+        return ""
+    series = notebooks.recorded(notebooks.read(output / f"{result.name}.ipynb"))[1]
+    if not (result.numbers or series):
         return ""
     number = result.name.split("_")[0]
     stored: dict[str, Any] = {"chapter": number, "profile": "full", "series": series}

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-import re
-from typing import TYPE_CHECKING
+
+import nbformat
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
+from PIL import Image, ImageChops, ImageStat
 
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import Plan
 from course_utils.tools.run import perform
 from course_utils.tools.screen import Screen
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
 
 #: How far a channel (0 … 255) may move where a palette of 256 colours would do almost exactly.
 PALETTE_ERROR = 8
@@ -37,8 +36,7 @@ def store(plan: Plan, *, screen: Screen, cell_seconds: float | None = None) -> b
 def with_outputs(notebook: dict, executed: dict) -> dict:
     """Return a notebook with the outputs of its executed copy, and with none of the tools' metadata."""
     notebook = notebooks.copy(notebook)
-    skip = {"injected-parameters", "papermill-error-cell-tag"}
-    cells = [cell for cell in executed["cells"] if not skip & set(notebooks.tags(cell))]
+    cells = [cell for cell in executed["cells"] if "injected-parameters" not in notebooks.tags(cell)]
     count = 0
     for cell, ran in zip(notebook["cells"], cells, strict=True):
         for key in ("papermill", "execution", "ExecuteTime"):
@@ -57,37 +55,29 @@ def with_outputs(notebook: dict, executed: dict) -> dict:
 
 def clean_outputs(outputs: list[dict], count: int | None) -> list[dict]:
     """Join pieces of a stream, put a sentence for a widget, drop an SVG that a PNG doubles, shrink the PNG."""
-    kept: list[dict] = []
-    for old in outputs:
-        output = dict(old)
-        if output["output_type"] == "stream":
-            text = "".join(output["text"])
-            if kept and kept[-1].get("name") == output["name"]:
-                text = "".join(kept.pop()["text"]) + text
-            output["text"] = re.sub(r"^.*\r(?!\n)", "", text, flags=re.MULTILINE).splitlines(keepends=True)
-        if "data" in output:
-            output["data"] = data = dict(output["data"])
-            if data.pop(notebooks.WIDGET_VIEW, None) is not None:
-                data["text/plain"] = notebooks.WIDGET_TEXT
-            if "image/png" in data:
-                data.pop("image/svg+xml", None)
-                data["image/png"] = small_png("".join(data["image/png"]))
-        if output["output_type"] == "execute_result":
-            output["execution_count"] = count
-        kept.append(output)
-    return kept
+    pieces = [nbformat.from_dict(output) for output in outputs]
+    for output in pieces:
+        if output.output_type == "stream":
+            output.text = "".join(output.text)
+        if output.output_type == "execute_result":
+            output.execution_count = count
+        data = output.get("data", {})
+        if data.pop(notebooks.WIDGET_VIEW, None) is not None:
+            data["text/plain"] = notebooks.WIDGET_TEXT
+        if "image/png" in data:
+            data.pop("image/svg+xml", None)
+            data["image/png"] = small_png("".join(data["image/png"]))
+    cell, _ = CoalesceStreamsPreprocessor().preprocess_cell(nbformat.from_dict({"outputs": pieces}), {}, 0)
+    return cell.outputs
 
 
 def small_png(text: str) -> str:
     """Return a picture (a PNG in base64, as a notebook holds it) in fewer bytes that looks the same.
 
-    Matplotlib writes every figure with red, green, blue and opacity. A channel of opacity that is full everywhere is
-    left out, a figure in shades of grey keeps one channel, one of about 256 colours gets a palette. So no value moves
-    by more than ``PALETTE_ERROR``, and without a palette none at all. Size and resolution stay. ``text`` itself comes
-    back if nothing is smaller, or if it is no picture without transparent places.
+    Matplotlib writes every figure with red, green, blue and opacity. One that is nowhere transparent is kept in full
+    colour without opacity, in one channel if it is grey, or with a palette of 256 colours if that moves no value by
+    more than ``PALETTE_ERROR``, whichever is smallest. ``text`` itself comes back if nothing is.
     """
-    from PIL import Image
-
     try:
         old = base64.b64decode(text)
         picture = Image.open(io.BytesIO(old))
@@ -96,23 +86,12 @@ def small_png(text: str) -> str:
             return text
     except (OSError, ValueError):
         return text
-    buffers = []
-    for version in _versions(picture.convert("RGB")):
-        buffers.append(io.BytesIO())
-        version.save(buffers[-1], "PNG", optimize=True, **resolution)
-    new = min((buffer.getvalue() for buffer in buffers), key=len)
-    return base64.b64encode(new).decode() + "\n" * text.endswith("\n") if len(new) < len(old) else text
-
-
-def _versions(picture: Picture) -> list[Picture]:
-    """Return a picture in full colour, and those of its two smaller forms, grey and palette, that look the same."""
-    import numpy as np
-    from PIL import Image
-
-    palette = picture.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
-    small = [(picture.convert("L"), 0), (palette, PALETTE_ERROR)]
-
-    def error(version: Picture) -> int:
-        return int(np.abs(np.asarray(picture).astype(int) - np.asarray(version.convert("RGB"))).max())
-
-    return [picture, *(version for version, most in small if error(version) <= most)]
+    full = picture.convert("RGB")
+    palette = full.quantize(256, method=Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE)
+    smallest = old
+    for version, most in ((full, 0), (full.convert("L"), 0), (palette, PALETTE_ERROR)):
+        version.save(buffer := io.BytesIO(), "PNG", optimize=True, **resolution)
+        moved = ImageStat.Stat(ImageChops.difference(full, version.convert("RGB"))).extrema
+        if max(largest for _, largest in moved) <= most:
+            smallest = min(smallest, buffer.getvalue(), key=len)
+    return text if smallest is old else base64.b64encode(smallest).decode() + "\n" * text.endswith("\n")

@@ -72,12 +72,6 @@ def scoreboard_rows(source: Path) -> list[list[str]]:
     return []
 
 
-def scoreboard_table(source: Path) -> str:
-    """Return the stored scoreboard as Markdown; a sentence if none is stored."""
-    rows = scoreboard_rows(source)
-    return as_markdown(rows) if rows else "No scoreboard is stored yet.\n"
-
-
 def scoreboard_cells(announced: Mapping[str, Any], values: Sequence) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of a scoreboard in words.
 
