@@ -308,7 +308,7 @@ def test_write_makes_pages_an_index_and_copies_the_scripts(tmp_path, scripts):
     lines = slides.write([Chapter("07_x", "X", source / "07_x.ipynb")], source, output, tmp_path / "run", scripts)
     assert lines == ["07_x: 1 slides, 2 minutes, 0 exercises as pauses, still figures for sliders"]
     index = (output / "index.html").read_text()
-    assert "<a href='07_x.html'>07 · The &lt;x&gt;</a>" in index
+    assert '<a href="07_x.html">07 · The &lt;x&gt;</a>' in index
     for path in re.findall(r'(?:src|href)="(vendor/[^"?]*)', (output / "07_x.html").read_text()):
         assert (output / path).exists() or path.endswith(("white.css", "notes.js")), path
     assert (output / "vendor/reveal.js/dist/theme/inside.js").exists()

@@ -21,7 +21,7 @@ from course_utils.tools import notebook as notebooks
 from course_utils.tools import sitetext, vendor
 from course_utils.tools.chapter import Chapter, read_chapters
 from course_utils.tools.notebook import WIDGET_TEXT, WIDGET_VIEW, outputs
-from course_utils.tools.report import write_page
+from course_utils.tools.pages import write_page
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from course_utils.tools.mathml import PIECES
 from course_utils.tools.notebook import exercise_parts, markdown_texts, outputs
 
 NUMBER = r"\d+\.\d+"
@@ -17,6 +16,16 @@ TAG = re.compile(rf"\\tag\{{({NUMBER})\}}")
 #: What no link may be put into: folded summaries, tags, links that are there already.
 FIXED = re.compile(
     r"<summary>.*?</summary>|</?(?:a|b|br|details|div|i|img|p|span|sub|sup)\b[^>]*>|\[[^\]\n]*\]\([^)\n]*\)", re.DOTALL
+)
+#: Code (fences, spans, elements) first, so that a dollar inside it is left alone; then formulas.
+PIECES = re.compile(
+    r"(?P<code>^ {0,3}(?P<fence>`{3,}|~{3,}).*?^ {0,3}(?P=fence)[`~]*\s*?$"
+    r"|(?<!`)(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`)"
+    r"|<(?P<tag>pre|code)\b.*?</(?P=tag)>|\\\$)"
+    r"|\$\$(?P<block>.+?)\$\$"
+    r"|(?P<bare>\\begin\{(?P<environment>align|equation|gather)\*?\}.+?\\end\{(?P=environment)\*?\})"
+    r"|\$(?P<inline>(?!\s)(?:\\.|[^$\\\n]|\n(?!\s*\n))+?(?<!\s))\$(?!\d)",
+    flags=re.DOTALL | re.MULTILINE,
 )
 _NAME = r"(?:(?:van der|van den|van|de)\s+)?[A-ZÀ-Ž][\w’'-]+"
 #: Facco et al. 2017 · Doersch (2016) · Burda, Grosse and Salakhutdinov (2015) · Lee & Seung 1999

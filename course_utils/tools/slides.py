@@ -19,14 +19,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import nbformat
+from jinja2 import pass_context
+from nbconvert import SlidesExporter
+
 from course_utils.tools import notebook as notebooks
 from course_utils.tools import vendor
 from course_utils.tools.chapter import Chapter
-from course_utils.tools.mathml import MARK, set_aside_math
 from course_utils.tools.notebook import EXERCISE, WIDGET_STATE, WIDGET_VIEW, widget_views
 from course_utils.tools.notebook import source as text_of
-from course_utils.tools.report import highlighting, write_page
-from course_utils.tools.slides_page import INDEX, STYLE, TEMPLATE
+from course_utils.tools.pages import fill, highlighting, markdown_to_html, template, write_page
 
 SLIDE_TYPES = ("slide", "subslide", "fragment", "notes", "skip", "-")
 #: What ``lecture`` may hold: title of the slide; text in place of the cell's; speaker notes; minutes; which lines of
@@ -193,7 +195,6 @@ def for_reveal(notebook: dict, executed: dict | None = None, solutions: dict | N
     answers = answers_of(solutions) if solutions else {}
     cells: list[dict] = []
     shown: set[str] = set()
-    formulas: list[str] = []
     for number, slide in enumerate(slides):
         body = [part for cell in slide.cells for part in _body(cell, widgets, twins)]
         body += [_pause(slide.minutes, slide.exercise)] if slide.exercise else []
@@ -201,11 +202,10 @@ def for_reveal(notebook: dict, executed: dict | None = None, solutions: dict | N
         layout = "title" if number == 0 else _layout(body)
         body = body or [_markdown("")]
         body[0]["metadata"]["frame_start"], body[-1]["metadata"]["frame_end"] = layout, True  # for the template
-        cells += [_heading(slide, layout), *body, _notes(slide, whole, answers, formulas)]
+        cells += [_heading(slide, layout), *body, _notes(slide, whole, answers)]
     for place, cell in enumerate(cells):
         cell["id"] = f"part-{place}"
-    # The window of the notes sets no mathematics: their formulas come as MathML.
-    metadata: dict[str, Any] = {"title": slides[0].title, "formulas": formulas}
+    metadata: dict[str, Any] = {"title": slides[0].title}
     if shown:
         metadata["widgets"] = {WIDGET_STATE: {**state, "state": _reachable(state["state"], shown)}}
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
@@ -231,12 +231,12 @@ def _pause(minutes: float, exercise: re.Match[str]) -> dict:
     return _markdown(f"Pause: {now} · in the notebook: difficulty {exercise['difficulty']}/5, {alone}")
 
 
-def _notes(slide: Slide, whole: float, answers: dict[str, str], formulas: list[str]) -> dict:
+def _notes(slide: Slide, whole: float, answers: dict[str, str]) -> dict:
     text = f"**{clock(slide.start)} of {clock(whole)}** · {slide.minutes:g} min\n\n{slide.notes}"
     if slide.exercise:
         answer = answers.get(slide.exercise["number"], "in the folder `solutions`, which is not here.")
         text += f"\n\n**Expected answer:** {answer}"
-    return _markdown(set_aside_math(text, formulas), slideshow={"slide_type": "notes"})
+    return _markdown(text, slideshow={"slide_type": "notes"})
 
 
 def _body(cell: dict, widgets: dict, twins: dict) -> list[dict]:
@@ -363,23 +363,26 @@ def _reachable(state: dict[str, dict], roots: Iterable[str]) -> dict[str, dict]:
     return {key: model for key, model in state.items() if key in kept}
 
 
+class _Exporter(SlidesExporter):
+    @pass_context
+    def markdown2html(self, context: Any, source: str) -> str:
+        """Render notes with MathML, for their window sets no mathematics."""
+        notes = context["cell"].metadata.get("slideshow", {}).get("slide_type") == "notes"
+        return markdown_to_html(source) if notes else super().markdown2html(context, source)
+
+
 def page(notebook: dict) -> str:
     """Return the notebook of ``for_reveal`` as a page that loads its scripts from the folder ``vendor`` beside it."""
-    import nbformat
-    from nbconvert import SlidesExporter
-
-    exporter = SlidesExporter(
-        raw_template=TEMPLATE,
+    exporter = _Exporter(
+        raw_template=template("slides.html.j2"),
         reveal_url_prefix="vendor/reveal.js",
         reveal_theme="white",
         require_js_url="vendor/requirejs/require.js",
         widget_renderer_url="vendor/@jupyter-widgets/html-manager/dist/embed-amd.js",
         mathjax_url="vendor/mathjax/MathJax.js?config=TeX-AMS_SVG-full",
     )
-    body, _ = exporter.from_notebook_node(
-        nbformat.from_dict(notebook), resources={"lecture_style": STYLE + highlighting()}
-    )
-    body = re.sub(MARK, lambda match: notebook["metadata"]["formulas"][int(match[1])], body)
+    style = template("slides.css") + highlighting()
+    body, _ = exporter.from_notebook_node(nbformat.from_dict(notebook), resources={"lecture_style": style})
     return body.replace('alt="No description has been provided for this image"', 'alt="figure of this slide"')
 
 
@@ -404,8 +407,9 @@ def write(
         lines.append(f"{name}: {_summary(notebook)}, {moving}")
     vendor.copy(scripts, SCRIPTS, output / "vendor")
     stored = (source / f"{path.stem}.ipynb" for path in sorted(output.glob("[0-9]*.html")))
-    rows = "\n".join(_row(path.stem, notebooks.read(path)) for path in stored if path.exists())
-    write_page(output / "index.html", INDEX.replace("ROWS", rows))
+    rows = [(path.stem, notebooks.read(path)) for path in stored if path.exists()]
+    lectures = [(name, slides_of(notebook)[0].title, _summary(notebook)) for name, notebook in rows]
+    write_page(output / "index.html", fill("lectures.html", lectures=lectures))
     return lines
 
 
@@ -414,8 +418,3 @@ def _summary(notebook: dict) -> str:
     pauses = sum(slide.exercise is not None for slide in slides)
     minutes = slides[-1].start + slides[-1].minutes
     return f"{len(slides)} slides, {minutes:g} minutes, {pauses} exercises as pauses"
-
-
-def _row(name: str, notebook: dict) -> str:
-    title = escape(slides_of(notebook)[0].title)
-    return f"<li><a href='{name}.html'>{name[:2]} · {title}</a><br>{_summary(notebook)}</li>"
