@@ -9,26 +9,22 @@ from typing import Any
 
 import jinja2
 from math_core import LatexError, LatexToMathML
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+from nbconvert.filters.highlight import Highlight2HTML
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, markdown2html_mistune
 from pygments.formatters import HtmlFormatter
 
 from course_utils.runtime import replacing
 
 TEMPLATES = Path(__file__).with_name("templates")
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=lambda name: name.endswith(".html"), trim_blocks=True
 )
 _CONVERTER = LatexToMathML(fancy_error=False)
 
 
 def fill(template: str, **values: Any) -> str:
-    """Fill a template; what is filled in is escaped, unless the template calls it safe."""
+    """Fill a template; what is filled into HTML is escaped, unless the template calls it safe."""
     return _ENVIRONMENT.get_template(template).render(values)
-
-
-def template(name: str) -> str:
-    """Return the text of a template or style sheet, for nbconvert."""
-    return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
 def write_page(path: Path, text: str) -> None:
@@ -88,3 +84,11 @@ class _Renderer(IPythonRenderer):
 def markdown_to_html(text: str, pictures: str = "") -> str:
     """Return Markdown as HTML that needs no script; pictures from the folder ``pictures`` become data URIs."""
     return MarkdownWithMath(renderer=_Renderer(escape=False, embed_images=True, path=pictures)).render(text)
+
+
+_ENVIRONMENT.filters |= {
+    "highlight": Highlight2HTML(pygments_lexer="ipython3"),
+    "highlighting": highlighting,
+    "markdown": markdown2html_mistune,
+    "markdown_with_mathml": markdown_to_html,
+}

@@ -19,7 +19,7 @@ from nbconvert import HTMLExporter
 
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import Chapter, Result, in_words, judge, read_chapters, read_results
-from course_utils.tools.pages import fill, highlighting, markdown_to_html, render_math, template, write_page
+from course_utils.tools.pages import TEMPLATES, fill, highlighting, markdown_to_html, render_math, write_page
 
 #: Of a chapter that ran to its end; whatever else happened is a cross.
 MARKS = {"ok": "✓", "out of band": "▲", "missing numbers": "▲", "skipped": "▲"}
@@ -143,7 +143,7 @@ def notebook_page(notebook: dict, title: str, source: Path) -> str:
         for output in (output for output in outputs if "image/png" in output.get("data", {})):
             figure = next(figures)
             output["metadata"]["figure"] = {"number": figure.number, "title": figure.title()}
-    exporter = _Exporter(template_name="basic", raw_template=template("executed.html.j2"))
+    exporter = _Exporter(template_name="basic", template_file=str(TEMPLATES / "executed.html.j2"))
     exporter.register_filter("without_scripts", _without_scripts)
     exporter.register_filter("formula", _formula)
     body, _ = exporter.from_notebook_node(copy, resources={"metadata": {"path": str(source)}})
