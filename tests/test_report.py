@@ -14,8 +14,9 @@ from notebook_files import CHAPTERS, SOLUTIONS, shown
 from PIL import Image
 
 from course_utils.results import SERIES_MIME
-from course_utils.tools import mathml, notebook, report
-from course_utils.tools.chapter import Result
+from course_utils.tools import notebook, pages, report
+from course_utils.tools.chapter import Chapter, Result
+from course_utils.tools.sitetext import PIECES
 
 ROW = {
     "name": "02_autoencoder",
@@ -37,6 +38,18 @@ ROW = {
 
 def markdown(*texts: str) -> dict:
     return new_notebook(cells=[new_markdown_cell(text) for text in texts])
+
+
+def formulas_in(text: str) -> list[tuple[str, bool]]:
+    """Formulas of a Markdown text as TeX, and whether each is displayed."""
+    found = [match for match in PIECES.finditer(text) if not match["code"]]
+    return [(match["block"] or match["bare"] or match["inline"], match["inline"] is None) for match in found]
+
+
+def index(row=ROW, executed=None, **announced) -> str:
+    """The first page of a run of one chapter, of which course.yml says what is announced."""
+    chapter = Chapter(row["name"], row["title"], report.Path(f"{row['name']}.ipynb"), **announced)
+    return report.index_page([Result(**row)], [chapter], {row["name"]: executed} if executed else {})
 
 
 def page(*texts: str, source=None) -> str:
@@ -92,31 +105,36 @@ def test_thumbnails_are_small_and_lead_to_their_figure(written):
     picture = Image.open(io.BytesIO(base64.b64decode(images[0]["src"].split(",")[1])))
     assert picture.width == 520 and picture.height == 260
     assert images[0]["alt"] == "Figure 1: Codes of $x$ & <b>digits</b>"
-    assert "href='02_autoencoder.html#figure-1'" in text
-    assert '<img id="figure-1" alt="Figure 1' in (output / "02_autoencoder.html").read_text(encoding="utf-8")
+    assert 'href="02_autoencoder.html#figure-1"' in text
+    page = Tags((output / "02_autoencoder.html").read_text(encoding="utf-8"))
+    assert [a["alt"] for tag, a in page.found if a.get("id") == "figure-1"] == [images[0]["alt"]]
 
 
 def test_marker_places_the_value_in_its_band():
     def position(value, band):
-        return float(re.search(r"<rect x='([\d.]+)' y='0'", report._marker(value, band, "good"))[1]) + 2
+        found = re.search(
+            r'<rect x="([\d.]+)" y="0"', index(ROW | {"numbers": {"psnr": value}, "bands": {"psnr": band}})
+        )
+        return float(found[1]) + 2 if found else None
 
     assert position(17, (17, 19)) == 40 and position(18, (17, 19)) == 70 and position(19, (17, 19)) == 100
     assert position(1e9, (17, 19)) == 137 and position(-1e9, (17, 19)) == 3 and position(5, (5, 5)) == 70
-    assert "value bad" in report._marker(17, (17, 19), "bad")
-    assert report._marker(float("nan"), (0, 1), "bad") == "" == report._marker(1.0, None, "quiet")
+    assert position(float("nan"), (0, 1)) is None
+    assert "<svg" not in index(ROW | {"numbers": {"psnr": 1.0}, "bands": {}})
 
 
 def test_numbers_of_overridden_parameters_are_not_compared():
-    table = report._numbers(Result(**ROW), {})
-    assert "class='value bad'" in table and table.count(">outside<") == 1 and table.count(">not recorded<") == 1
-    free = report._numbers(Result(**ROW | {"overridden": True}), {})
-    assert free.count(">not compared<") == 3 and "'good'" not in free and "bad" not in free and "value good" not in free
+    table = index()
+    assert table.count('class="value bad"') == 1 and table.count(">outside<") == 1
+    assert table.count(">not recorded<") == 1
+    free = index(ROW | {"overridden": True, "status": "ok"})
+    assert free.count(">not compared<") == 3 and "value good" not in free and "value bad" not in free
+    assert 'class="bad"' not in free and 'class="good"' not in free
 
 
 def test_a_chapter_that_ran_to_its_end_has_no_cross():
-    marks = {status: report._section(Result(**ROW | {"status": status}), None, None) for status in ("ok", "timed out")}
-    assert "✓ ok" in marks["ok"] and "✕ timed out" in marks["timed out"]
-    assert "▲ missing numbers" in report._section(Result(**ROW | {"status": "missing numbers"}), None, None)
+    assert "✓ ok" in index(ROW | {"status": "ok"}) and "✕ timed out" in index(ROW | {"status": "timed out"})
+    assert "▲ missing numbers" in index(ROW | {"status": "missing numbers"})
 
 
 def test_page_is_written_again_only_if_the_notebook_changed(written, tmp_path):
@@ -138,7 +156,7 @@ def test_formulas_become_mathml_and_markdown_leaves_them_alone():
 
 
 def test_tag_stands_at_the_margin():
-    html = mathml.render_math(r"x = 1 \tag{2.1}", block=True)
+    html = pages.render_math(r"x = 1 \tag{2.1}", block=True)
     assert html.startswith("<span class='equation'>") and html.endswith("<span class='tag'>(2.1)</span></span>")
     assert "tag" not in re.search(r"<math.*</math>", html)[0]
 
@@ -154,23 +172,23 @@ def test_tag_stands_at_the_margin():
     ],
 )
 def test_environments_become_tables(tex, rows):
-    html = mathml.render_math(tex, block=True)
+    html = pages.render_math(tex, block=True)
     assert html.count("<mtr>") == rows and "&amp;" not in html and "<code>" not in html and "(1)" not in html
 
 
 @pytest.mark.parametrize("path", [*CHAPTERS, *SOLUTIONS], ids=shown)
 def test_every_formula_of_a_notebook_becomes_mathml(path):
-    found = [pair for text in notebook.markdown_texts(notebook.read(path)) for pair in mathml.formulas_in(text)]
-    raw = [tex for tex, block in found if "<code>" in mathml.render_math(tex, block=block)]
+    found = [pair for text in notebook.markdown_texts(notebook.read(path)) for pair in formulas_in(text)]
+    raw = [tex for tex, block in found if "<code>" in pages.render_math(tex, block=block)]
     assert not raw, f"{len(raw)} of {len(found)} stay as they are written: {raw}"
     for tex, block in found:
-        html = re.sub(r"<mtext>.*?</mtext>", "", mathml.render_math(tex, block=block))
+        html = re.sub(r"<mtext>.*?</mtext>", "", pages.render_math(tex, block=block))
         assert html.count("<math") == 1 and "\\" not in html and 'mathvariant="d' not in html, tex
 
 
 def test_there_are_formulas_in_the_notebooks():
     texts = [text for path in CHAPTERS for text in notebook.markdown_texts(notebook.read(path))]
-    found = [pair for text in texts for pair in mathml.formulas_in(text)]
+    found = [pair for text in texts for pair in formulas_in(text)]
     assert len(found) > 900 and 50 < sum(block for _, block in found) < 500
 
 
@@ -183,26 +201,26 @@ def test_there_are_formulas_in_the_notebooks():
     ],
 )
 def test_signs_are_those_of_the_formula(tex, signs):
-    html = mathml.render_math(tex, block=True)
+    html = pages.render_math(tex, block=True)
     assert all(sign in html for sign in signs) and "<code>" not in html, html
 
 
 def test_tall_brackets_stay_tall_under_an_exponent():
-    html = mathml.to_mathml(r"\Big(\frac ab\Big)^2", block=True)
+    html = pages.to_mathml(r"\Big(\frac ab\Big)^2", block=True)
     assert html.count('stretchy="true"') == html.count("minsize") == 2
 
 
 def test_limits_stand_below_in_displayed_formulas_only():
-    assert "<munder>" in mathml.render_math(r"\max_i x_i", block=True)
-    inline = mathml.render_math(r"\max_i x_i", block=False)
+    assert "<munder>" in pages.render_math(r"\max_i x_i", block=True)
+    inline = pages.render_math(r"\max_i x_i", block=False)
     assert "<munder>" not in inline or "movablelimits" in inline
 
 
 @pytest.mark.parametrize("tex", [r"\unknown{x} < 1", r"\frac{1}", r"\left( x"])
 def test_what_cannot_be_converted_stays_as_tex(tex):
-    assert mathml.render_math(tex, block=False) == f"<code>{tex.replace('<', '&lt;')}</code>"
+    assert pages.render_math(tex, block=False) == f"<code>{tex.replace('<', '&lt;')}</code>"
     with pytest.raises(LatexError):
-        mathml.to_mathml(tex, block=False)
+        pages.to_mathml(tex, block=False)
 
 
 def test_details_keep_what_is_inside_them():
@@ -217,7 +235,7 @@ def test_details_keep_what_is_inside_them():
 def test_formula_in_heading_and_table():
     text = page("## The code $z$\n\n| a | b |\n|---|---|\n| $\\mu$ | $\\sigma_1 < \\sigma_2$ |")
     Tags(text)
-    assert re.search(r'<h2 id="The-code-?"', text) and text.count("<math") == 3
+    assert re.search(r'<h2 id="The-code-z"', text) and text.count("<math") == 3
     assert "&lt;" in text
 
 
@@ -243,7 +261,7 @@ def test_links_and_pictures_stay_within_the_report(tmp_path):
 
 def test_numbers_stand_in_the_words_units_and_order_of_the_course_file():
     announced = {"angle": {"label": "largest <angle>", "unit": "degrees"}, "psnr": {"label": "PSNR"}}
-    table = report._numbers(Result(**ROW), announced)
+    table = index(numbers=announced)
     assert "largest &lt;angle&gt; (degrees)" in table
     assert table.index("largest") < table.index("PSNR") < table.index("free number")
 
@@ -252,7 +270,7 @@ def test_a_scoreboard_stands_in_the_section_of_its_chapter():
     announced = {"models": ["a <model>"], "metrics": [{"name": "n", "label": "Nats", "unit": "nats", "better": "high"}]}
     data = {SERIES_MIME: {"series": {"scoreboard": [[[1.0, 3.0]]]}}, "text/plain": "kept"}
     kept = new_notebook(cells=[new_code_cell("keep()", outputs=[new_output("display_data", data=data)])])
-    html = report._scoreboard(kept, announced)
+    html = index(executed=kept, scoreboard=announced)
     Tags(html)
     assert "a &lt;model&gt;" in html and "2 ± 1" in html and "Nats (nats) ↑" in html and "2 seeds" in html
-    assert report._scoreboard(new_notebook(), announced) == ""
+    assert "Scoreboard" not in index(executed=new_notebook(), scoreboard=announced)

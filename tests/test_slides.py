@@ -1,16 +1,15 @@
 """Lectures: what the metadata of cells may say, what becomes of it, and that every chapter's lecture can be given."""
 
 import base64
-import itertools
 import json
 import re
 import struct
 
 import pytest
-from helpers.pages import executed_with_slider
+from helpers.pages import Tags, executed_with_slider
 from notebook_files import CHAPTERS, NOTEBOOKS, shown
 
-from course_utils.tools import slides
+from course_utils.tools import pages, slides
 from course_utils.tools.chapter import Chapter
 from course_utils.tools.notebook import EXERCISE, markdown_texts, read
 from course_utils.tools.notebook import WIDGET_STATE as STATE
@@ -39,8 +38,12 @@ def notebook(*cells):
     return {"cells": list(cells), "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
 
 
-def sources(lecture):
-    return ["".join(part["source"]) for part in lecture["cells"]]
+def outputs(slide):
+    return [output for part in slide.parts for output in part.get("outputs", [])]
+
+
+def html(chapter, *others):
+    return pages.fill("slides.html", **slides.deck(chapter, *others))
 
 
 # ---------------------------------------------------------------- what the metadata may say
@@ -64,7 +67,7 @@ def sources(lecture):
 )
 def test_metadata_that_mean_nothing_are_refused_by_name(wrong, message):
     with pytest.raises(LectureError, match=re.escape(message.replace(r"\.", "."))):
-        slides.for_reveal(notebook(wrong))
+        slides.deck(notebook(wrong))
 
 
 def test_lecture_must_be_a_dictionary():
@@ -141,7 +144,8 @@ def test_excerpt_leaves_a_line_that_it_cannot_break():
 def test_long_lines_of_output_go_on_below():
     stream = {"output_type": "stream", "name": "stdout", "text": "word " * 40 + "\nshort\n"}
     made = cell("a", "x", "code", outputs=[stream], shown="text", title="T")
-    text = slides.for_reveal(notebook(made))["cells"][1]["outputs"][0]["text"]
+    (slide,) = slides.deck(notebook(made))["slides"]
+    text = outputs(slide)[0]["text"]
     assert max(map(len, text.splitlines())) <= slides.WIDEST and text.split() == ["word"] * 40 + ["short"]
 
 
@@ -155,8 +159,8 @@ def test_a_part_of_a_figure_is_cut_out():
     whole = base64.b64encode(buffer.getvalue()).decode()
     assert slides.png_size(slides.cut(whole, "50 0 100 40")) == (100, 40)
     figure = {"output_type": "display_data", "data": {"image/png": whole}, "metadata": {}}
-    lecture = slides.for_reveal(notebook(cell("a", "x", "code", outputs=[figure], title="T", crop="0 0 25 100")))
-    assert slides.png_size(lecture["cells"][1]["outputs"][0]["data"]["image/png"]) == (50, 100)
+    (slide,) = slides.deck(notebook(cell("a", "x", "code", outputs=[figure], title="T", crop="0 0 25 100")))["slides"]
+    assert slides.png_size(outputs(slide)[0]["png"]) == (50, 100)
     for wrong in ("left half", "0 0 50", "60 0 40 100", "0 0 101 100"):
         with pytest.raises(LectureError, match=re.escape(f"lecture.crop {wrong!r} is not")):
             slides.cut(whole, wrong)
@@ -181,66 +185,66 @@ def test_answers_are_code_and_the_words_below_it():
     assert answers["2.2"].endswith(">answer = 3</pre>\n")
 
 
-# ---------------------------------------------------------------- the notebook that nbconvert gets
+# ---------------------------------------------------------------- what the template gets
 
 
 def test_text_code_outputs_and_notes_of_a_slide():
     stream = {"output_type": "stream", "name": "stdout", "text": "one\ntwo\nthree\n"}
     source = "a = 1\nb = 2\nc = 3"
-    lecture = slides.for_reveal(
+    lecture = slides.deck(
         notebook(
             cell("a", "a very long text", title="First", text="short", minutes=1, notes="Say it."),
             cell("b", source, "code", outputs=[stream, FIGURE], title="Second", code="2-3", minutes=2, notes="Ask."),
             cell("c", source, "code", slide="-", outputs=[stream, FIGURE]),
+            cell("d", "later", slide="fragment"),
         )
     )
-    texts = sources(lecture)
-    assert texts[0] == "## First" and texts[1] == "short"
-    assert texts[2].startswith("**0:00 of 3:00** · 1 min") and "Say it." in texts[2]
-    assert texts[3] == "## Second" and texts[4] == "b = 2\nc = 3" and texts[5] == ""
-    assert lecture["cells"][5]["metadata"]["transient"] == {"remove_source": True}
-    assert texts[6].startswith("**1:00 of 3:00** · 2 min")
-    (figure,) = lecture["cells"][4]["outputs"]
-    assert figure["data"] == {"image/png": PNG} and figure["metadata"]["image/png"] == {"width": 17, "height": 8}
+    first, second = lecture["slides"]
+    assert [(first.title, first.layout), (second.title, second.layout)] == [("First", "title"), ("Second", "below")]
+    assert [part["text"] for part in first.parts] == ["short"]
+    assert first.notes.startswith("**0:00 of 3:00** · 1 min") and "Say it." in first.notes
+    assert second.notes.startswith("**1:00 of 3:00** · 2 min")
+    assert [part.get("code") for part in second.parts] == ["b = 2\nc = 3", "", None]
+    assert outputs(second) == [{"png": PNG, "width": 17, "height": 8}] * 2
+    assert [part["step"] for part in second.parts] == [False, False, True]
 
 
 @pytest.mark.parametrize(
     "what, kinds, text",
     [
-        ("figures", ["display_data"], None),
-        ("text", ["stream"], "one\ntwo\nthree"),
-        ("text 2-3", ["stream"], "two\nthree"),
-        ("all", ["stream", "display_data"], "one\ntwo\nthree"),
+        ("figures", ["png"], None),
+        ("text", ["text"], "one\ntwo\nthree"),
+        ("text 2-3", ["text"], "two\nthree"),
+        ("all", ["text", "png"], "one\ntwo\nthree"),
         ("none", [], None),
     ],
 )
 def test_chosen_outputs(what, kinds, text):
     stream = {"output_type": "stream", "name": "stdout", "text": "one\ntwo\nthree\n"}
     made = cell("a", "x", "code", outputs=[stream, FIGURE], shown=what, title="T", code="show")
-    outputs = slides.for_reveal(notebook(made))["cells"][1]["outputs"]
-    assert [output["output_type"] for output in outputs] == kinds
-    assert text is None or outputs[0]["text"] == text
+    found = outputs(slides.deck(notebook(made))["slides"][0])
+    assert [next(iter(output)) for output in found] == kinds
+    assert text is None or found[0]["text"] == text
 
 
 def test_one_figure_stands_beside_text_only_where_it_grows_by_that():
     def body(width, height):
-        data = {"image/png": png(width, height)}
-        output = {"output_type": "display_data", "data": data, "metadata": {}}
-        return [cell("t", "some words"), cell("f", "", "code", outputs=[output])]
+        return [{"text": "some words"}, {"code": "", "outputs": [{"png": png(width, height)}]}]
 
     assert slides._layout(body(500, 500)) == "beside"
     assert slides._layout(body(1200, 400)) == "below"
-    assert slides._layout([cell("t", "some words")]) == "words"
+    assert slides._layout([{"text": "some words"}]) == "words"
 
 
 def test_exercises_become_pauses_with_the_expected_answer():
     text = "## Exercises\n\n### Exercise 2.1 — the loss · difficulty 1/5 · 4 minutes\nWrite it."
     solutions = notebook(cell("m", "## Exercise 2.1 — x", slide=None), cell("c", "f = 1\ncheck.exercise_1(f)", "code"))
     chapter = notebook(cell("a", title="A", minutes=1), cell("b", text, title="Exercise 2.1", text="?", minutes=3))
-    texts = sources(slides.for_reveal(chapter, None, solutions))
-    assert "Pause: **3 minutes now** · in the notebook: difficulty 1/5, 4 minutes" in texts
-    assert "**Expected answer:**" in texts[-1] and "f = 1" in texts[-1]
-    assert "not here" in sources(slides.for_reveal(chapter))[-1]
+    pause = slides.deck(chapter, None, solutions)["slides"][1]
+    texts = [part["text"] for part in pause.parts]
+    assert texts == ["?", "Pause: **3 minutes now** · in the notebook: difficulty 1/5, 4 minutes"]
+    assert "**Expected answer:**" in pause.notes and "f = 1" in pause.notes
+    assert "not here" in slides.deck(chapter)["slides"][1].notes and 'data-kind="pause"' in html(chapter)
 
 
 # ---------------------------------------------------------------- widgets
@@ -250,20 +254,29 @@ def test_widgets_come_from_the_executed_copy_with_the_state_they_need_only():
     chapter = notebook(
         cell("a", "slider", "code", title="A", twin="b"), cell("b", "twin", "code", slide=None, outputs=[FIGURE])
     )
-    still = slides.for_reveal(chapter)
-    assert "widgets" not in still["metadata"]
-    assert still["cells"][1]["outputs"][0]["data"] == {"image/png": PNG}, "the figure of the static twin"
+    still = slides.deck(chapter)
+    assert still["widgets"] is None and "require" not in html(chapter)
+    assert outputs(still["slides"][0])[0]["png"] == PNG, "the figure of the static twin"
 
     executed, slider, unrelated = executed_with_slider(chapter, "a")
-    moving = slides.for_reveal(chapter, executed)
-    assert moving["cells"][1]["outputs"][0]["data"][VIEW]["model_id"] == slider.model_id
-    state = moving["metadata"]["widgets"][STATE]["state"]
+    moving = slides.deck(chapter, executed)
+    assert outputs(moving["slides"][0])[0]["view"]["model_id"] == slider.model_id
+    state = moving["widgets"]["state"]
     names = sorted(model["model_name"] for model in state.values())
     assert slider.model_id in state and unrelated.model_id not in state
     assert names.count("ImageModel") == 3 and names.count("LinkModel") == 2
 
     executed["cells"][0]["source"] = "another slider"
-    assert "widgets" not in slides.for_reveal(chapter, executed)["metadata"], "a copy of other cells is not taken"
+    assert slides.deck(chapter, executed)["widgets"] is None, "a copy of other cells is not taken"
+
+
+def test_state_and_views_stand_in_the_page_as_data():
+    chapter = notebook(cell("a", "slider", "code", title="A"))
+    executed, slider, _ = executed_with_slider(chapter, "a")
+    found = re.findall(r'<script type="([^"]*)">(\{.*?)</script>', html(chapter, executed))
+    state, view = (json.loads(text) for kind, text in found)
+    assert [kind for kind, _ in found] == [STATE, VIEW]
+    assert view["model_id"] == slider.model_id in state["state"]
 
 
 # ---------------------------------------------------------------- the page
@@ -271,20 +284,26 @@ def test_widgets_come_from_the_executed_copy_with_the_state_they_need_only():
 
 def test_page_loads_nothing_from_elsewhere():
     chapter = notebook(cell("a", title="A $x$", text=r"$$\frac12 \tag{0.1}$$", minutes=1, notes="Say."))
-    html = slides.page(slides.for_reveal(chapter))
-    assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//|import\s+\w+\s+from\s+'http|url\(['\"]?http", html)
-    assert set(re.findall(r'<script src="([^"?]*)', html)) == {
+    text = html(chapter)
+    assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//|import\s+\w+\s+from\s+'http|url\(['\"]?http", text)
+    assert set(re.findall(r'<script src="([^"?]*)', text)) == {
         "vendor/reveal.js/dist/reveal.js",
         "vendor/reveal.js/plugin/notes/notes.js",
         "vendor/mathjax/MathJax.js",
     }
-    assert r"$$\frac12 \tag{0.1}$$" in html and '<aside class="notes">' in html
+    assert r"$$\frac12 \tag{0.1}$$" in text and '<aside class="notes">' in text
+    Tags(text)
+
+
+def test_what_is_shown_is_escaped():
+    stream = {"output_type": "stream", "name": "stdout", "text": "<b>printed</b>"}
+    made = cell("a", "x = '<b>'", "code", outputs=[stream], shown="text", code="show", title="A <b>", notes="Say.")
+    assert "<b>" not in html(notebook(made)) and "&lt;b&gt;printed" in html(notebook(made))
 
 
 def test_mathematics_in_notes_is_set_without_a_script():
     chapter = notebook(cell("a", title="A", text="words", minutes=1, notes="Ask: is $x_1 < 2$? It costs `$5`."))
-    html = slides.page(slides.for_reveal(chapter))
-    notes = re.search(r'<aside class="notes">.*?</aside>', html, re.S)[0]
+    notes = re.search(r'<aside class="notes">.*?</aside>', html(chapter), re.S)[0]
     assert "<math" in notes and "<msub>" in notes and "<code>$5</code>" in notes and "$x_1" not in notes
 
 
@@ -308,7 +327,7 @@ def test_write_makes_pages_an_index_and_copies_the_scripts(tmp_path, scripts):
     lines = slides.write([Chapter("07_x", "X", source / "07_x.ipynb")], source, output, tmp_path / "run", scripts)
     assert lines == ["07_x: 1 slides, 2 minutes, 0 exercises as pauses, still figures for sliders"]
     index = (output / "index.html").read_text()
-    assert "<a href='07_x.html'>07 · The &lt;x&gt;</a>" in index
+    assert '<a href="07_x.html">07 · The &lt;x&gt;</a>' in index
     for path in re.findall(r'(?:src|href)="(vendor/[^"?]*)', (output / "07_x.html").read_text()):
         assert (output / path).exists() or path.endswith(("white.css", "notes.js")), path
     assert (output / "vendor/reveal.js/dist/theme/inside.js").exists()
@@ -378,35 +397,19 @@ def test_every_exercise_is_a_pause(path):
 
 @every_chapter
 def test_code_and_words_can_be_read_from_the_last_row(path):
-    lecture = slides.for_reveal(LECTURES[path.stem])
-    title = ""
-    for part in lecture["cells"]:
-        source = "".join(part["source"])
-        title = source if source.startswith("## ") else title
-        if part["cell_type"] == "code":
-            lines = source.splitlines()
-            assert len(lines) <= 14 and max(map(len, lines), default=0) <= 80, f"{title}\n{source}"
-            for output in part["outputs"]:
-                lines = output.get("text", "").splitlines()
-                assert len(lines) <= 14 and max(map(len, lines), default=0) <= slides.WIDEST, (
-                    f"{title}\n{output['text']}"
-                )
-        elif "slideshow" not in part["metadata"]:
-            words = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|[|*·-]", " ", source, flags=re.S).split()
-            assert len(words) <= 60, f"{title}: {len(words)} words"
+    for slide in slides.deck(LECTURES[path.stem])["slides"]:
+        for part in slide.parts:
+            printed = [(output.get("text", ""), slides.WIDEST) for output in part.get("outputs", [])]
+            for text, widest in [(part.get("code") or "", 80), *printed]:
+                lines = text.splitlines()
+                assert len(lines) <= 14 and max(map(len, lines), default=0) <= widest, f"{slide.title}\n{text}"
+            words = re.sub(r"\$\$.*?\$\$|\$[^$]*\$|[|*·-]", " ", part.get("text") or "", flags=re.S).split()
+            assert len(words) <= 60, f"{slide.title}: {len(words)} words"
 
 
 @every_chapter
 def test_every_slide_shows_something(path):
-    parts = slides.for_reveal(LECTURES[path.stem])["cells"]
-    empty = [
-        title["source"]
-        for title, body in itertools.pairwise(parts)
-        if title["metadata"].get("slideshow", {}).get("slide_type") in ("slide", "subslide")
-        and not "".join(body["source"]).strip()
-        and not body.get("outputs")
-    ]
-    assert not empty
+    assert not [slide.title for slide in slides.deck(LECTURES[path.stem])["slides"] if not slide.parts]
 
 
 @every_chapter

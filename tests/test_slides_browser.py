@@ -12,6 +12,7 @@ from notebook_files import CHAPTERS, NOTEBOOKS, shown
 from course_utils.tools import slides, vendor
 from course_utils.tools.chapter import read_chapters
 from course_utils.tools.notebook import read
+from course_utils.tools.pages import fill
 
 every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=shown)
 
@@ -39,7 +40,7 @@ INSPECT = r"""
       if (["P", "LI", "TD"].includes(part.tagName) && size < 24) say(`text of ${size} px`);
       if (part.tagName === "PRE" && size < 20) say(`code of ${size} px`);
     }
-    const boxes = [...section.querySelectorAll(".frame .jp-RenderedMarkdown, .frame pre, .frame img")].filter(
+    const boxes = [...section.querySelectorAll(".frame .text, .frame pre, .frame img")].filter(
       (part) => !part.closest("aside") && part.getBoundingClientRect().height);
     boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b) => {
       const p = a.getBoundingClientRect(), q = b.getBoundingClientRect();
@@ -159,7 +160,7 @@ def moving(folder, show):
     )
     chapter = read(NOTEBOOKS / f"{name}.ipynb")
     executed, _, _ = executed_with_slider(chapter, twin)
-    (folder / "slider.html").write_text(slides.page(slides.for_reveal(chapter, executed)), encoding="utf-8")
+    (folder / "slider.html").write_text(fill("slides.html", **slides.deck(chapter, executed)), encoding="utf-8")
     page = show(folder / "slider.html")
     page.wait_for_selector(".jupyter-widgets img", state="attached")
     place = page.evaluate("""() => {

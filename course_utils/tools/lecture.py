@@ -20,6 +20,7 @@ import psutil
 from course_utils.runtime import ROOT, cores, replacing
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import Plan, Result
+from course_utils.tools.pages import fill
 from course_utils.tools.run import Timing, perform
 from course_utils.tools.screen import Screen
 
@@ -120,20 +121,10 @@ def read_cells(executed: dict, times: Sequence[Timing]) -> list[Cell]:
 
 def describe(rehearsal: Rehearsal, limit: float) -> str:
     """Say in words which cells are ready and which are not, with their seconds and headings."""
-    shown, late = [cell for cell in rehearsal.cells if cell.shown], rehearsal.late(limit)
-    beside = [cell for cell in rehearsal.cells if not cell.shown]
-    longest = max((cell.time.wall for cell in shown), default=0.0)
-    ready = f"{len(shown) - len(late)} of {len(shown)} demo cells answer within {limit:g} s"
-    total, hidden = (sum(cell.time.wall for cell in cells) for cells in (rehearsal.cells, beside))
-    lines = [f"ready: {ready} (longest {longest:.1f} s)", *(f"not ready: {cell}" for cell in late)]
-    lines += [f"run before the talk: {cell}" for cell in beside if cell.time.wall > limit]
-    lines += [f"the whole chapter takes {total:.0f} s, {hidden:.0f} s of it in cells not shown"]
-    lines += [f"not kept: {reason}" for reason in rehearsal.refusals]
-    if rehearsal.busy > cores() + 0.5 or (late and rehearsal.busy > 0.9 * cores()):
-        lines += [
-            f"measured while {rehearsal.busy:.1f} of {cores()} cores were at work; on an idle machine it is faster"
-        ]
-    return "\n".join(lines)
+    shown, beside = ([cell for cell in rehearsal.cells if cell.shown is which] for which in (True, False))
+    facts = {"shown": shown, "beside": beside, "longest": max((cell.time.wall for cell in shown), default=0.0)}
+    late = rehearsal.late(limit)
+    return fill("rehearsal.txt", rehearsal=rehearsal, limit=limit, late=late, cores=cores(), **facts).rstrip("\n")
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """An IPython extension: in a lecture, what ``fit`` trains and slow functions return is kept, and found again.
 
-It is found under all that decides it: the cells run so far (comments and spaces do not count, and neighbouring cells of
-plain assignments count by their values, so that parameters changed by hand are those that papermill injects), the place
-among the calls of its cell, random generators, weights, data and other arguments, files that cells read, package,
-versions, threads. When in doubt nothing is kept or loaded, and ``not_kept.txt`` says why. Cells run from the parameters
-on once more are a new beginning, in which results are loaded, but no new ones kept. What a cell learns from the clock,
-the network or another process is not seen.
+A result is found by the story of its kernel: the cells run so far, in their order (comments and spaces do not count,
+and neighbouring cells of plain assignments count by their values, so that parameters changed by hand are those that
+papermill injects), its place among the calls of its cell, and what no cell tells: the data that ``datasets.load`` gave,
+files that cells read, random generators, package, versions, device, threads. First weights and arguments follow from
+these. When in doubt nothing is kept or loaded, and ``not_kept.txt`` says why. Cells run from the parameters on once
+more are a new beginning, in which results are loaded, but no new ones kept. What a cell learns from the clock, the
+network, another process or a control that was moved is not seen.
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import importlib.util
 import inspect
 import io
+import json
 import os
 import platform
 import sys
 import sysconfig
 import time
 import types
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,7 @@ from typing import Any
 import cloudpickle
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.utils.data import Dataset, TensorDataset
+from torch import Tensor
 
 from course_utils import checkpoint, datasets, metrics, results, samples
 from course_utils import fit as loop
@@ -57,66 +57,48 @@ INSTALLED = (*sysconfig.get_paths().values(), sys.prefix, str(ROOT / "course_uti
 UNSEEDED = {"default_rng", "RandomState", "SeedSequence", "Random", "seed", "uuid4"}
 
 
-class Untold(Exception):
-    """Something that decides a result cannot be told from its like; the message names it."""
+class Doubt(Exception):
+    """A result cannot be kept; the message says why."""
 
 
-class _Content(cloudpickle.Pickler):
-    """Writes what values hold, to be hashed. Tensors count by their content, weights of ``model`` by their place.
+def digest(*values: Any) -> str:
+    """Return a hash of plain data; tensors and arrays count by their content. ``Doubt`` if one could be trained."""
+    return hashlib.sha256(json.dumps(values, default=_content).encode()).hexdigest()[:32]
 
-    Without a model only data are written, alike in every process; with one also what functions and classes reach.
-    """
 
-    def __init__(self, model: nn.Module | None) -> None:
-        self.file, self.model = io.BytesIO(), model
-        super().__init__(self.file)
-        self.fast = model is None  # equal values are written alike, whether they are one object or two
-        self.weights = {id(part) for part in model.state_dict(keep_vars=True).values()} if model else set()
+def _content(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        if value.requires_grad:
+            raise Doubt("it holds a tensor that takes part in a gradient")
+        content = value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    elif isinstance(value, (np.ndarray, np.generic)):
+        content = value.tobytes()
+    else:
+        return vars(value) if isinstance(value, (datasets.Splits, datasets.Split)) else str(value)
+    return str(value.dtype), tuple(value.shape), hashlib.sha256(content).hexdigest()
 
-    def reducer_override(self, value: Any) -> Any:
+
+class _Pickler(cloudpickle.Pickler):
+    """Writes functions with all that they reach; of tensors a hash, or nothing if they may change."""
+
+    def __init__(self, file: io.BytesIO, weights: Iterable[Tensor]) -> None:
+        super().__init__(file)
+        self.weights = set(map(id, weights))
+
+    def persistent_id(self, value: Any) -> Any:
         if isinstance(value, Tensor):
-            if value.requires_grad and self.model is None:
-                raise Untold("a tensor that takes part in a gradient")
-            return tuple, (("weight" if id(value) in self.weights else _of_tensor(value.detach()),),)
-        if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
-            return tuple, ((type(value).__name__, value.dtype.str, value.shape, value.tobytes()),)
-        if isinstance(value, torch.Generator):
-            return tuple, ((_of_tensor(value.get_state()),),)
-        if self.model is not None:
-            if isinstance(value, nn.Module) and any(value is part for part in self.model.modules()):
-                state = {name: part for name, part in vars(value).items() if name != "training"}  # fit changes the mode
-                return tuple, ((type(value),),), state
-            return (tuple, ((value.__wrapped__,),)) if hasattr(value, "kept_by") else super().reducer_override(value)
-        if isinstance(value, TensorDataset):
-            return tuple, (value.tensors,)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            return tuple, ([getattr(value, part.name) for part in dataclasses.fields(value)],)
-        if isinstance(value, (type, Path, torch.dtype, torch.device, range)):
-            return NotImplemented
-        raise Untold(f"a {type(value).__name__}" + ", which may read files" * isinstance(value, Dataset))
+            return "weight" if id(value) in self.weights else _content(value.detach())
+        return None
 
 
-def _of_tensor(value: Tensor) -> tuple:
-    content = value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return (
-        str(value.dtype),
-        tuple(value.shape),
-        value.stride(),
-        str(value.device),
-        hashlib.sha256(content.tobytes()).digest(),
-    )
-
-
-def digest(*values: Any, model: nn.Module | None = None) -> str:
-    """Return a hash of values, see ``_Content``; ``Untold`` if one of them cannot be read."""
-    content = _Content(model)
+def reached(*values: Any, weights: Iterable[Tensor] = ()) -> str:
+    """Return a hash of functions and other values with all that they reach except weights: did a call change it?"""
+    file = io.BytesIO()
     try:
-        content.dump((model, values))
-    except Untold:
-        raise
+        _Pickler(file, weights).dump(values)
     except Exception as error:  # what can be pickled, and how it fails, is up to every class
-        raise Untold(f"a value whose state cannot be read ({' '.join(str(error).split())})") from error
-    return hashlib.sha256(content.file.getbuffer()).hexdigest()[:32]
+        raise Doubt(f"it reaches a value whose state cannot be read ({' '.join(str(error).split())})") from error
+    return hashlib.sha256(file.getbuffer()).hexdigest()
 
 
 def literals(tree: ast.Module) -> dict[str, str] | None:
@@ -133,7 +115,7 @@ def literals(tree: ast.Module) -> dict[str, str] | None:
 
 
 class Cache(ast.NodeTransformer):
-    """The story of one kernel as far as it decides results, and the folder in which these are kept."""
+    """The story of one kernel, and the folder in which results are kept."""
 
     def __init__(self, shell: Any, folder: Path, names: Set[str] = frozenset()) -> None:
         self.shell, self.folder, self.names, self.began = shell, folder, names, time.time()
@@ -143,9 +125,12 @@ class Cache(ast.NodeTransformer):
         self.doubt, self.fresh, self.call = "", True, 0
         self.running = self.inside = self.loading = False
         code = [path for path in (ROOT / "course_utils").rglob("*.py") if path.parent.name != "tools"]
-        self.package = digest([path.read_bytes() for path in sorted([*code, Path(__file__)])])
-        self.package += digest(platform.python_version(), platform.machine(), *map(version, LIBRARIES))
+        sources = [path.read_text(encoding="utf-8") for path in sorted([*code, Path(__file__)])]
+        self.package = digest(sources, platform.python_version(), platform.machine(), *map(version, LIBRARIES))
         self.names_of_python = set(shell.user_ns) & set(dir(builtins))
+
+    def __reduce__(self) -> Any:
+        return tuple, ()  # kept functions reach it, but none changes by it
 
     def begin(self, info: Any) -> None:
         """Before a cell: add it to the story."""
@@ -163,8 +148,8 @@ class Cache(ast.NodeTransformer):
             self.doubt = f"Python's {', '.join(shadows)} was given another meaning" if shadows else ""
         if values is None:
             self.steps.append(digest(ast.dump(tree)))
-        elif values and self.steps and isinstance(self.steps[-1], dict):
-            self.steps[-1] = self.steps[-1] | values
+        elif self.steps and isinstance(self.steps[-1], dict):
+            self.steps[-1] |= values
         elif values:
             self.steps.append(values)
         for node in (node for node in ast.walk(tree) if isinstance(node, ast.Call) and not node.args + node.keywords):
@@ -208,19 +193,14 @@ class Cache(ast.NodeTransformer):
             node.decorator_list.insert(0, ast.Name("__keep__", ast.Load()))
         return ast.fix_missing_locations(node)
 
-    def key(self, *values: Any) -> Path:
-        """Return the file of a result; ``Untold`` if it could be another one next time."""
+    def key(self) -> Path:
+        """Return the file of the next result; ``Doubt`` if the story does not tell it."""
         if self.doubt or not self.running:
-            raise Untold(self.doubt or "a call outside of a cell")
-        machine = [torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision()]
-        machine += [
-            torch.are_deterministic_algorithms_enabled(),
-            torch.backends.cpu.get_cpu_capability(),
-            pick_device(),
-        ]
+            raise Doubt(f"it depends on {self.doubt or 'a call outside of a cell'}")
+        machine = [torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), pick_device()]
         machine += [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
         story = (self.package, machine, self.steps, sorted(self.files.items()), self.call, checkpoint.random_states())
-        return self.folder / f"{digest(story, *values)}.pt"
+        return self.folder / f"{digest(*story)}.pt"
 
     def refuse(self, what: str, reason: object) -> None:
         """Write down why something was not kept; a folder that cannot be written costs nothing else."""
@@ -243,56 +223,50 @@ class Cache(ast.NodeTransformer):
             finally:
                 self.inside = False
 
-        call.kept_by = self  # type: ignore[attr-defined]
         return call
 
     def _reuse(self, result: Result) -> Any:
-        path, files = None, dict(self.files)
+        before, files = None, dict(self.files)
         try:
-            path = self.key(result.told())
+            path = self.key()
             with contextlib.suppress(FileNotFoundError, ValueError):  # a damaged file is written anew
                 return result.load(checkpoint.read(path, device=None))
-            path, before = (path, result.reached()) if self.fresh else (None, "")
-        except Untold as reason:
-            path = None
-            self.refuse(result.name, f"it depends on {reason}")
+            before = result.reached() if self.fresh else None
+        except Doubt as reason:
+            self.refuse(result.name, reason)
         began = time.perf_counter()
         value = result.compute()
-        if not result.complete(value):
+        if result.stopped:
             self.doubt = "a training that was stopped by hand; run from the parameters on"
-        elif path is not None and time.perf_counter() - began > QUICK:
+        elif before is not None and time.perf_counter() - began > QUICK:
             try:
                 if result.reached() != before or files != self.files:
-                    raise Untold("it changes more than it returns, or reads files")
+                    raise Doubt("it changes more than it returns, or reads files")
                 checkpoint.write(path, result.state(value) | {"random": checkpoint.random_states()})
-            except (Untold, OSError, TypeError) as reason:
+            except (Doubt, OSError, TypeError) as reason:
                 self.refuse(result.name, reason)
         return value
 
 
 class Result:
-    """A call of a slow function: what decides its value, how it is computed, and how it is loaded."""
+    """A call of a slow function: how it is computed, what of it is kept, how that is loaded."""
+
+    stopped = False  # by hand, before its end
 
     def __init__(self, function: Callable, args: tuple, options: dict[str, Any]) -> None:
         self.function, self.args, self.options = function, args, options
         self.name = f"a result of {function.__name__}"
 
-    def told(self) -> Any:
-        return self.function.__qualname__, self.args, self.options
-
     def reached(self) -> str:
         """Return a hash of what the call must leave as it was; functions of the package leave everything."""
         own = self.function.__module__.startswith("course_utils.")
-        return "" if own else digest(self.function, self.args, self.options, model=nn.Module())
+        return "" if own else reached(self.function, self.args, self.options)
 
     def compute(self) -> Any:
         return self.function(*self.args, **self.options)
 
-    def complete(self, value: Any) -> bool:  # noqa: ARG002 - a training asks its history
-        return True
-
     def state(self, value: Any) -> dict[str, Any]:
-        digest(value)  # Untold if it is more than data
+        digest(value)  # Doubt if a part of it could be trained
         return {"value": value}
 
     def load(self, state: dict[str, Any]) -> Any:
@@ -311,26 +285,18 @@ class Training(Result):
         self.model, self.hook = self.given["model"], self.given["on_epoch_end"]
         self.name = f"a training of {type(self.model).__name__}"
 
-    def told(self) -> Any:
-        parts = ("model", "objective", "optimizer", "on_epoch_end", "progress")
-        plain = [value for name, value in self.given.items() if name not in parts]
-        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
-        weights = {name: value.detach() for name, value in tensors.items()}
-        return "fit", weights, plain, [self.given[name] is None for name in parts]
-
     def reached(self) -> str:
-        functions = [self.given[name] for name in ("objective", "optimizer")]
-        return digest(functions, model=self.model) + digest(self.given["train"], self.given["valid"])
+        parts = [self.given[name] for name in ("objective", "optimizer", "train", "valid")]
+        return reached(self.model.train(), parts, weights=self.model.state_dict(keep_vars=True).values())
 
     def compute(self) -> Any:
-        def watch(model: nn.Module, history: loop.History) -> None:
+        def watch(model: Any, history: loop.History) -> None:
             self.epochs.append({"model": checkpoint.copy_weights(model), "random": checkpoint.random_states()})
             self.hook(model, history)
 
-        return self.function(**self.given | {"on_epoch_end": watch if self.hook else None})
-
-    def complete(self, value: Any) -> bool:
-        return len(value) >= self.given["epochs"]
+        history = self.function(**self.given | {"on_epoch_end": watch if self.hook else None})
+        self.stopped = len(history) < self.given["epochs"]
+        return history
 
     def state(self, value: Any) -> dict[str, Any]:
         gradients = {name: part.grad for name, part in self.model.named_parameters() if part.grad is not None}

@@ -14,14 +14,13 @@ import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 from course_utils.runtime import ROOT
 from course_utils.tools import notebook as notebooks
 from course_utils.tools import sitetext, vendor
 from course_utils.tools.chapter import Chapter, read_chapters
 from course_utils.tools.notebook import WIDGET_TEXT, WIDGET_VIEW, outputs
-from course_utils.tools.report import write_page
+from course_utils.tools.pages import fill, write_page
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
@@ -111,7 +110,7 @@ def chapter_page(notebook: dict, name: str, known: set[str], references: Sequenc
         outputs(cell)[:] = [_shown(output) for output in outputs(cell)]
     first = notebook["cells"][0]
     head, _, rest = first["source"].partition("\n")
-    first["source"] = f"{head}\n\n{ways_to_open(name, repository())}\n{rest}"
+    first["source"] = f"{head}\n\n{ways_to_open(name, repository())}\n\n{rest}"
     widgets = notebook["metadata"].get("widgets")
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}}
@@ -121,19 +120,8 @@ def chapter_page(notebook: dict, name: str, known: set[str], references: Sequenc
 
 def ways_to_open(name: str, address: str) -> str:
     """Return the line of HTML under a chapter's title: exercises, the notebook, the services that open a repository."""
-    ways = {
-        "Exercises with solutions": f"../exercises/{name}.html",
-        "Download the notebook": f"../downloads/{name}.ipynb",
-    }
-    path, github = f"notebooks/{name}.ipynb", re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", address)
-    if github:
-        ways["Open in Colab"] = f"https://colab.research.google.com/github/{github[1]}/blob/main/{path}"
-    if address:
-        where = f"gh/{github[1]}" if github else f"git/{quote(address, safe='')}"
-        ways["Open in Binder"] = f"https://mybinder.org/v2/{where}/main?urlpath=lab/tree/{path}"
-    download = {"Download the notebook": " download"}
-    links = "".join(f'<a href="{at}"{download.get(words, "")}>{words}</a>' for words, at in ways.items())
-    return f'<p class="ways">{links}</p>\n'
+    github = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", address)
+    return fill("ways.html", name=name, address=address, github=github and github[1])
 
 
 def repository() -> str:
@@ -157,25 +145,11 @@ def _shown(output: dict) -> dict:
 def index_page(readme: str, chapters: Sequence[Chapter]) -> str:
     """Return the first page: the head of the README, its two commands, the chapters of course.yml."""
     head = readme.partition("## Where to start")[0].rstrip()
-    rows = ["| | chapter | before it | read | run | |", "|---|---|---|---|---|---|"]
-    for chapter in chapters:
-        name = chapter.name
-        needs = ", ".join(f"[{need.split('_')[0]}](chapters/{need}.ipynb)" for need in chapter.needs)
-        row = [chapter.number, f"[{chapter.title}](chapters/{name}.ipynb)", needs or "–"]
-        row += [
-            f"{'?' if minutes is None else minutes} min" for minutes in (chapter.read_minutes, chapter.minutes("quick"))
-        ]
-        rows.append(f"| {' | '.join([*row, f'[exercises](exercises/{name}.md)'])} |")
-    trees = [
-        _tree("Chapters", [f"chapters/{chapter.name}" for chapter in chapters]),
-        _tree("Exercises", [f"{each.number} {each.title} <exercises/{each.name}>" for each in chapters]),
-        _tree("Reference", ["glossary", "bibliography", "interface/index"]),
-    ]
-    return "\n\n".join([head, "## Chapters", "\n".join(rows), *trees]) + "\n"
+    return fill("index.md", head=head, chapters=chapters, links=sitetext.chapter_links, minutes=_in_words)
 
 
-def _tree(caption: str, pages: list[str]) -> str:
-    return "\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"])
+def _in_words(minutes: float | None) -> str:
+    return f"{'?' if minutes is None else minutes} min"
 
 
 def write_interface(folder: Path) -> None:
@@ -183,8 +157,7 @@ def write_interface(folder: Path) -> None:
     package = ROOT / "course_utils"
     names = sorted(path.stem for path in package.glob("[!_]*.py"))
     names += sorted({path.parent.name for path in package.glob("*/__init__.py")} - LEFT_OUT)
-    for name in names:
-        title = f"course_utils.{name}"
-        write_page(folder / f"{name}.rst", f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n   :members:\n")
-    text = "# The package\n\nWhat the chapters import, from its docstrings.\n\n"
-    write_page(folder / "index.md", text + "\n".join(["```{toctree}", *names, "```"]) + "\n")
+    for title in (f"course_utils.{name}" for name in names):
+        text = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n   :members:\n"
+        write_page(folder / f"{title.split('.')[1]}.rst", text)
+    write_page(folder / "index.md", fill("interface.md", names=names))

@@ -4,40 +4,51 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
-from course_utils.tools.mathml import PIECES
 from course_utils.tools.notebook import exercise_parts, markdown_texts, outputs
+from course_utils.tools.pages import fill
 
 NUMBER = r"\d+\.\d+"
 TAG = re.compile(rf"\\tag\{{({NUMBER})\}}")
-#: What no link may be put into: folded summaries, tags, links that are there already.
+#: Code (fences, spans, elements) first, so that a dollar inside it is left alone; then formulas.
+PIECES = re.compile(
+    r"(?P<code>^ {0,3}(?P<fence>`{3,}|~{3,}).*?^ {0,3}(?P=fence)[`~]*\s*?$"
+    r"|(?<!`)(?P<tick>`+)(?!`).+?(?<!`)(?P=tick)(?!`)"
+    r"|<(?P<tag>pre|code)\b.*?</(?P=tag)>|\\\$)"
+    r"|\$\$(?P<block>.+?)\$\$"
+    r"|(?P<bare>\\begin\{(?P<environment>align|equation|gather)\*?\}.+?\\end\{(?P=environment)\*?\})"
+    r"|\$(?P<inline>(?!\s)(?:\\.|[^$\\\n]|\n(?!\s*\n))+?(?<!\s))\$(?!\d)",
+    flags=re.DOTALL | re.MULTILINE,
+)
+#: What no link may be put into: those, folded summaries, tags, links that are there already.
 FIXED = re.compile(
-    r"<summary>.*?</summary>|</?(?:a|b|br|details|div|i|img|p|span|sub|sup)\b[^>]*>|\[[^\]\n]*\]\([^)\n]*\)", re.DOTALL
+    r"<summary>.*?</summary>|</?(?:a|b|br|details|div|i|img|p|span|sub|sup)\b[^>]*>|\[[^\]\n]*\]\([^)\n]*\)|"
+    + PIECES.pattern,
+    flags=re.DOTALL | re.MULTILINE,
 )
 _NAME = r"(?:(?:van der|van den|van|de)\s+)?[A-ZÀ-Ž][\w’'-]+"
 #: Facco et al. 2017 · Doersch (2016) · Burda, Grosse and Salakhutdinov (2015) · Lee & Seung 1999
 CITATION = re.compile(
+    rf"(?!(?:{'|'.join(calendar.month_name[1:])})\b)"
     rf"(?P<first>{_NAME})(?P<more>(?:,\s+{_NAME})*(?:,?\s+(?:and|&)\s+{_NAME})?)(?P<others>\s+(?:et\s+al\.|and\s+others))?"
     r",?\s+(?P<open>\()?(?P<year>(?:19|20)\d\d)\b(?P<close>\))?"
 )
-MONTHS = calendar.month_name[1:]
 GLOSSARY = re.compile(r"^#+ Glossary[^\n]*\n(.*?)(?=^#|\Z)", re.M | re.DOTALL)
 READING = re.compile(r"^#+ Further reading[^\n]*\n.*?(?=^#|\Z)", re.M | re.DOTALL)
+#: What holds no citation.
+CITED_NOWHERE = re.compile(f"{READING.pattern}|{FIXED.pattern}", re.M | re.DOTALL)
 
 
-def outside(text: str, change: Callable[[str], str], *patterns: re.Pattern[str]) -> str:
-    """Apply a change to a text, except to what one of the patterns matches."""
-    if not patterns:
-        return change(text)
+def _outside(text: str, pattern: re.Pattern[str], change: Callable[[str], str]) -> str:
+    """Apply a change to a text, except to what the pattern matches."""
     parts, end = [], 0
-    for match in patterns[0].finditer(text):
-        parts += [outside(text[end : match.start()], change, *patterns[1:]), match[0]]
+    for match in pattern.finditer(text):
+        parts += [change(text[end : match.start()]), match[0]]
         end = match.end()
-    return "".join([*parts, outside(text[end:], change, *patterns[1:])])
+    return "".join([*parts, change(text[end:])])
 
 
 # ---------------------------------------------------------------- equations
@@ -64,7 +75,7 @@ def link_equations(text: str, known: set[str]) -> str:
     def link(match: re.Match[str]) -> str:
         return f"[{match[0]}](#equation-{match[1].replace('.', '-')})" if match[1] in known else match[0]
 
-    return outside(text, lambda prose: re.sub(rf"\(({NUMBER})\)", link, prose), FIXED, PIECES)
+    return _outside(text, FIXED, lambda prose: re.sub(rf"\(({NUMBER})\)", link, prose))
 
 
 # ---------------------------------------------------------------- bibliography
@@ -94,18 +105,10 @@ class Work:
         whole = (rest > 1 or self.authors[-1] == "others") if citation["others"] else rest == 0
         return whole and named == self.authors[: len(named)] and citation["year"] in self.years
 
-    def words(self) -> str:
-        """Return the entry as a line of Markdown."""
+    def names(self) -> str:
+        """Return all names, given names first."""
         names = [name.partition(",")[::2] for name in self.fields["author"].split(" and ")]
-        authors = ", ".join(f"{given} {family}".strip() for family, given in names).replace(", others", " and others")
-        get = self.fields.get
-        venue = get("journal") or get("booktitle") or get("publisher") or get("howpublished")
-        parts = [part for part in (venue, get("volume"), get("pages"), self.fields["year"]) if part]
-        arxiv, doi, url, note = map(get, ("eprint", "doi", "url", "note"))
-        text = f"{authors}: *{self.fields['title']}.* {', '.join(parts)}."
-        text += f" [arXiv {arxiv}](https://arxiv.org/abs/{arxiv})." if arxiv else ""
-        text += f" [doi {doi}](https://doi.org/{doi})." if doi else ""
-        return text + (f" <{url}>" if url else "") + (f" {note}" if note else "")
+        return ", ".join(f"{given} {family}".strip() for family, given in names).replace(", others", " and others")
 
 
 def read_references(path: Path) -> list[Work]:
@@ -121,16 +124,9 @@ def read_references(path: Path) -> list[Work]:
     return sorted(works.values(), key=lambda work: (first[work.key], work.fields["year"]))
 
 
-def citations(text: str) -> Iterator[re.Match[str]]:
-    """Yield the citations in prose, such as "Facco et al. 2017"; lists of further reading are no prose."""
-    found: list[re.Match[str]] = []
-
-    def collect(prose: str) -> str:
-        found.extend(match for match in CITATION.finditer(prose) if match["first"] not in MONTHS)
-        return prose
-
-    outside(text, collect, READING, FIXED, PIECES)
-    yield from found
+def citations(text: str) -> list[re.Match[str]]:
+    """Return the citations in prose, such as "Facco et al. 2017"; lists of further reading are no prose."""
+    return list(CITATION.finditer(CITED_NOWHERE.sub("|", text)))
 
 
 def link_citations(text: str, works: Sequence[Work]) -> str:
@@ -138,13 +134,13 @@ def link_citations(text: str, works: Sequence[Work]) -> str:
 
     def link(match: re.Match[str]) -> str:
         work = next((work for work in works if work.fits(match)), None)
-        if work is None or match["first"] in MONTHS:
+        if work is None:
             return match[0]
         cut = match.start("open") if match["open"] else match.end("year")
         words = match[0][: cut - match.start()].rstrip()
         return f"[{words}](#reference-{work.key}){match[0][len(words) :]}"
 
-    return outside(text, lambda prose: CITATION.sub(link, prose), READING, FIXED, PIECES)
+    return _outside(text, CITED_NOWHERE, lambda prose: CITATION.sub(link, prose))
 
 
 def further_reading(notebook: dict) -> list[str]:
@@ -167,16 +163,11 @@ def bibliography_page(works: Sequence[Work], chapters: Mapping[str, dict]) -> st
     """Return the page of all works, each with the chapters (name → notebook) that cite or recommend it."""
     uses: dict[str, list[str]] = {work.key: [] for work in works}
     for name, notebook in chapters.items():
-        cited, items = list(citations("\n\n".join(markdown_texts(notebook)))), further_reading(notebook)
+        cited, items = citations("\n\n".join(markdown_texts(notebook))), further_reading(notebook)
         for work in works:
             if any(work.fits(match) for match in cited) or any(listed(work, item) for item in items):
                 uses[work.key].append(name)
-    lines = ["# Bibliography", "Works that the chapters cite or recommend."]
-    for work in works:
-        several = "s" * (len(uses[work.key]) > 1)
-        where = f" *Chapter{several} {chapter_links(uses[work.key])}.*" if uses[work.key] else ""
-        lines.append(f"(reference-{work.key})=\n{work.words()}{where}")
-    return "\n\n".join(lines) + "\n"
+    return fill("bibliography.md", works=[(work, uses[work.key]) for work in works], links=chapter_links)
 
 
 def chapter_links(names: list[str]) -> str:
@@ -199,32 +190,22 @@ def glossary_page(chapters: Mapping[str, dict]) -> str:
             words, where, _ = terms.setdefault(english.casefold(), ([], [], english))
             words += [korean] if korean not in words else []
             where += [name] if name not in where else []
-    what = "Terms of the chapters in English and Korean. Where chapters translate differently, both stand here."
-    lines = ["# Glossary", "", what, "", "| English | 한국어 | chapter |", "|---|---|---|"]
-    for _, (words, where, english) in sorted(terms.items()):
-        lines.append(f"| {english} | {' · '.join(words)} | {chapter_links(where)} |")
-    return "\n".join(lines) + "\n"
+    rows = [(english, words, where) for _, (words, where, english) in sorted(terms.items())]
+    return fill("glossary.md", terms=rows, links=chapter_links)
 
 
 def exercises_page(title: str, name: str, chapter: dict, solutions: dict) -> str:
     """Return the exercises of a chapter, each with its first cell and its solution folded away."""
-    number = name.split("_")[0]
-    lines = [f"# Exercises of chapter {number}: {title}"]
-    lines += [f"From chapter [{number}](../chapters/{name}.ipynb), where the checks run."]
-    solved = exercise_parts(solutions)
-    for exercise, (first, *others) in exercise_parts(chapter).items():
+    solved, exercises = exercise_parts(solutions), []
+    for number, (first, *others) in exercise_parts(chapter).items():
         heading, _, effort = first[1].lstrip("# ").partition(" · ")
-        lines += [f"## {heading}", f"*{effort}*"] if effort else [f"## {heading}"]
         end = next((place + 1 for place, part in enumerate(others) if part[0] == "code"), len(others))
-        lines += [_as_markdown(*part) for part in others[:end]]  # what follows belongs to the chapter
-        if answer := [_as_markdown(*part) for part in solved.get(exercise, [])[1:]]:
-            lines += ["<details><summary>Solution</summary>", *answer, "</details>"]
-    return "\n\n".join(lines) + "\n"
+        task, answer = others[:end], solved.get(number, [])[1:]  # what follows the code belongs to the chapter
+        exercises.append((heading, effort, *([_printed(part) for part in parts] for parts in (task, answer))))
+    return fill("exercises.md", title=title, number=name.split("_")[0], name=name, exercises=exercises)
 
 
-def _as_markdown(kind: str, text: str, cell: dict) -> str:
-    if kind != "code":
-        return text
-    printed = "".join("".join(output.get("text", "")) for output in outputs(cell)).strip()
-    attempted = printed and not printed.startswith("○")
-    return f"```python\n{text}\n```" + (f"\n\n<pre class='printed'>{escape(printed)}</pre>" if attempted else "")
+def _printed(part: tuple[str, str, dict]) -> tuple[str, str, str]:
+    """Return kind and text of a part, and what its cell printed."""
+    kind, text, cell = part
+    return kind, text, "".join("".join(output.get("text", "")) for output in outputs(cell)).strip()

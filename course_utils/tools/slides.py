@@ -13,7 +13,7 @@ import json
 import re
 import struct
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -22,11 +22,9 @@ from typing import Any
 from course_utils.tools import notebook as notebooks
 from course_utils.tools import vendor
 from course_utils.tools.chapter import Chapter
-from course_utils.tools.mathml import MARK, set_aside_math
-from course_utils.tools.notebook import EXERCISE, WIDGET_STATE, WIDGET_VIEW, widget_views
+from course_utils.tools.notebook import EXERCISE, widget_views
 from course_utils.tools.notebook import source as text_of
-from course_utils.tools.report import highlighting, write_page
-from course_utils.tools.slides_page import INDEX, STYLE, TEMPLATE
+from course_utils.tools.pages import fill, write_page
 
 SLIDE_TYPES = ("slide", "subslide", "fragment", "notes", "skip", "-")
 #: What ``lecture`` may hold: title of the slide; text in place of the cell's; speaker notes; minutes; which lines of
@@ -67,6 +65,8 @@ class Slide:
     after: str  # the cell after whose slide it comes, if that is not the order of the notebook
     cells: list[dict] = field(default_factory=list)
     start: float = 0.0  # minutes since the beginning of the lecture
+    layout: str = ""  # a class of ``slides.css``
+    parts: list[dict[str, Any]] = field(default_factory=list)  # what is shown, each with text, or code and outputs
 
 
 def lecture_of(cell: dict) -> tuple[str, dict[str, Any]]:
@@ -106,6 +106,10 @@ def slides_of(notebook: dict) -> list[Slide]:
             slides[-1].notes += "\n\n" + lecture["notes"]
         slides[-1].cells.append(cell)
     return _moved(slides)
+
+
+def _name(cell: dict) -> str:
+    return f"cell {cell.get('id', '?')}"
 
 
 def _moved(slides: list[Slide]) -> list[Slide]:
@@ -178,8 +182,8 @@ def clock(minutes: float) -> str:
     return f"{seconds // 60}:{seconds % 60:02d}"
 
 
-def for_reveal(notebook: dict, executed: dict | None = None, solutions: dict | None = None) -> dict:
-    """Return the notebook that nbconvert turns into slides: a title cell, a body and a cell of notes for each.
+def deck(notebook: dict, executed: dict | None = None, solutions: dict | None = None) -> dict[str, Any]:
+    """Return what ``slides.html`` shows: title, slides, and the state of the widgets on them.
 
     ``executed`` is the same chapter from ``build/run``, whose widgets and their state are taken over where the cells
     agree; what solves an exercise in the notebook ``solutions`` is put into the notes of its slide.
@@ -187,108 +191,74 @@ def for_reveal(notebook: dict, executed: dict | None = None, solutions: dict | N
     slides = slides_of(notebook)
     if not slides:
         raise LectureError("no cell has slideshow metadata: the chapter has no lecture yet")
-    whole = slides[-1].start + slides[-1].minutes
-    widgets, state = _widgets(notebook, executed)
+    views, state = _widgets(notebook, executed)
     twins = {cell.get("id"): cell for cell in notebook["cells"]}
     answers = answers_of(solutions) if solutions else {}
-    cells: list[dict] = []
-    shown: set[str] = set()
-    formulas: list[str] = []
-    for number, slide in enumerate(slides):
-        body = [part for cell in slide.cells for part in _body(cell, widgets, twins)]
-        body += [_pause(slide.minutes, slide.exercise)] if slide.exercise else []
-        shown |= {view["model_id"] for part in body for view in widget_views(part)}
-        layout = "title" if number == 0 else _layout(body)
-        body = body or [_markdown("")]
-        body[0]["metadata"]["frame_start"], body[-1]["metadata"]["frame_end"] = layout, True  # for the template
-        cells += [_heading(slide, layout), *body, _notes(slide, whole, answers, formulas)]
-    for place, cell in enumerate(cells):
-        cell["id"] = f"part-{place}"
-    # The window of the notes sets no mathematics: their formulas come as MathML.
-    metadata: dict[str, Any] = {"title": slides[0].title, "formulas": formulas}
-    if shown:
-        metadata["widgets"] = {WIDGET_STATE: {**state, "state": _reachable(state["state"], shown)}}
-    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    whole = clock(slides[-1].start + slides[-1].minutes)
+    for slide in slides:
+        slide.parts = [part for cell in slide.cells for part in _parts(cell, views, twins)]
+        slide.notes = f"**{clock(slide.start)} of {whole}** · {slide.minutes:g} min\n\n{slide.notes}"
+        if slide.exercise:
+            slide.parts.append({"text": _pause(slide.minutes, slide.exercise)})
+            answer = answers.get(slide.exercise["number"], "in the folder `solutions`, which is not here.")
+            slide.notes += f"\n\n**Expected answer:** {answer}"
+        slide.layout = "title" if slide is slides[0] else _layout(slide.parts)
+    outputs = [output for slide in slides for part in slide.parts for output in part.get("outputs", [])]
+    shown = {output["view"]["model_id"] for output in outputs if "view" in output}
+    widgets = {**state, "state": _reachable(state["state"], shown)} if shown else None
+    return {"title": slides[0].title, "slides": slides, "widgets": widgets}
 
 
-def _name(cell: dict) -> str:
-    return f"cell {cell.get('id', '?')}"
-
-
-def _markdown(text: str, **metadata: Any) -> dict:
-    return {"cell_type": "markdown", "metadata": metadata, "source": text}
-
-
-def _heading(slide: Slide, layout: str) -> dict:
-    data = {"kind": "pause" if slide.exercise else layout, "timing": str(round(60 * slide.minutes))}
-    kind = "subslide" if slide.below else "slide"
-    return _markdown(f"## {slide.title}", slideshow={"slide_type": kind, "data": data})
-
-
-def _pause(minutes: float, exercise: re.Match[str]) -> dict:
+def _pause(minutes: float, exercise: re.Match[str]) -> str:
     now = f"**{minutes:g} minute{'s' * (minutes != 1)} now**"
     alone = f"{exercise['minutes']} minute{'s' * (exercise['minutes'] != '1')}"
-    return _markdown(f"Pause: {now} · in the notebook: difficulty {exercise['difficulty']}/5, {alone}")
+    return f"Pause: {now} · in the notebook: difficulty {exercise['difficulty']}/5, {alone}"
 
 
-def _notes(slide: Slide, whole: float, answers: dict[str, str], formulas: list[str]) -> dict:
-    text = f"**{clock(slide.start)} of {clock(whole)}** · {slide.minutes:g} min\n\n{slide.notes}"
-    if slide.exercise:
-        answer = answers.get(slide.exercise["number"], "in the folder `solutions`, which is not here.")
-        text += f"\n\n**Expected answer:** {answer}"
-    return _markdown(set_aside_math(text, formulas), slideshow={"slide_type": "notes"})
-
-
-def _body(cell: dict, widgets: dict, twins: dict) -> list[dict]:
-    """Return the cells that one cell of the chapter becomes: text, code and outputs."""
+def _parts(cell: dict, views: dict, twins: dict) -> list[dict[str, Any]]:
+    """Return what a slide shows of a cell: its text, and its code with outputs; a step comes on a click."""
     kind, lecture = lecture_of(cell)
     step = kind == "fragment"
     if cell["cell_type"] != "code":
-        return [_markdown(lecture.get("text", text_of(cell)), step=step)]
-    parts = [_markdown(lecture["text"], step=step)] if lecture.get("text") else []
+        return [{"text": lecture.get("text", text_of(cell)), "step": step}]
     try:
         code = excerpt(text_of(cell), lecture.get("code", "hide"))
-        outputs = _outputs(cell, lecture, widgets, twins)
+        outputs = _outputs(cell, lecture, views, twins)
     except LectureError as error:
         raise LectureError(f"{_name(cell)}: {error}") from None
-    if code or outputs:
-        metadata = {"step": step, "transient": {"remove_source": not code}}
-        made = {"cell_type": "code", "metadata": metadata, "execution_count": None}
-        parts.append(made | {"source": code, "outputs": outputs})
-    return parts
+    parts = [{"text": lecture.get("text"), "step": step}, {"code": code, "outputs": outputs, "step": step}]
+    return [part for part in parts if any(part.get(key) for key in ("text", "code", "outputs"))]
 
 
-def _outputs(cell: dict, lecture: dict, widgets: dict, twins: dict) -> list[dict]:
+def _outputs(cell: dict, lecture: dict, views: dict, twins: dict) -> list[dict[str, Any]]:
     what, _, lines = lecture.get("outputs", "figures").partition(" ")
-    if cell.get("id") in widgets and what in ("figures", "all"):
-        return widgets[cell["id"]]
+    if cell.get("id") in views and what in ("figures", "all"):
+        return [{"view": views[cell["id"]]}]
     if "twin" in lecture and lecture["twin"] not in twins:
         raise LectureError(f"lecture.twin {lecture['twin']!r} is no cell of the chapter")
-    outputs = twins[lecture["twin"]]["outputs"] if "twin" in lecture else cell["outputs"]
-    figures = [_figure(out, lecture.get("crop", "")) for out in outputs if "image/png" in out.get("data", {})]
-    texts = [_text(out, lines) for out in outputs if out["output_type"] == "stream"]
+    outputs = notebooks.outputs(twins[lecture["twin"]] if "twin" in lecture else cell)
+    pngs = ["".join(output["data"]["image/png"]) for output in outputs if "image/png" in output.get("data", {})]
+    figures = [_figure(png, lecture.get("crop", "")) for png in pngs]
+    texts = [_text("".join(output["text"]), lines) for output in outputs if output["output_type"] == "stream"]
     return {"figures": figures, "text": texts, "all": texts + figures, "none": []}[what]
 
 
-def _text(output: dict, lines: str) -> dict:
-    text = "".join(output["text"]).strip("\n")
-    every = (excerpt(text, lines) if lines else text).splitlines()
+def _text(text: str, lines: str) -> dict[str, Any]:
+    every = (excerpt(text.strip("\n"), lines) if lines else text.strip("\n")).splitlines()
     folded = [textwrap.fill(line, WIDEST, subsequent_indent=" " * 8) if len(line) > WIDEST else line for line in every]
-    return {"output_type": "stream", "name": "stdout", "text": "\n".join(folded)}
+    return {"text": "\n".join(folded)}
+
+
+def _figure(png: str, crop: str) -> dict[str, Any]:
+    """Return a picture, or the part of it that is shown, as large as a slide may show it."""
+    png = cut(png, crop) if crop else png
+    width, height = (round(LARGEST * side) for side in png_size(png))
+    return {"png": png, "width": width, "height": height}
 
 
 def png_size(data: str) -> tuple[int, int]:
     """Return width and height, in pixels, of a PNG in base64."""
     return struct.unpack(">II", base64.b64decode("".join(data)[:64])[16:24])
-
-
-def _figure(output: dict, crop: str = "") -> dict:
-    """Return the output with its picture alone, drawn as large as a slide may show it."""
-    png = "".join(output["data"]["image/png"])
-    png = cut(png, crop) if crop else png
-    width, height = (round(LARGEST * side) for side in png_size(png))
-    size = {"width": width, "height": height}
-    return {"output_type": "display_data", "data": {"image/png": png}, "metadata": {"image/png": size}}
 
 
 def cut(png: str, crop: str) -> str:
@@ -309,19 +279,19 @@ def cut(png: str, crop: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _layout(body: list[dict]) -> str:
-    """Return how a body is set: words alone are larger; one figure stands beside its text where it grows by that."""
-    outputs = [output for cell in body for output in cell.get("outputs", [])]
-    pngs = [output["data"]["image/png"] for output in outputs if "image/png" in output.get("data", {})]
-    text = "".join(text_of(cell) for cell in body if cell["cell_type"] == "markdown")
-    code = any(cell["cell_type"] == "code" and cell["source"] for cell in body)
-    if len(pngs) == len(outputs) == 1 and text.strip() and not code and "$$" not in text:
-        width, height = png_size(pngs[0])
-        below = min(BODY[0] / width, (BODY[1] - 40 * sum(1 + len(line) // 90 for line in text.splitlines())) / height)
-        return "beside" if min(0.6 * BODY[0] / width, BODY[1] / height) > below else "below"
+def _layout(parts: list[dict[str, Any]]) -> str:
+    """Return how parts are set: words alone are larger; one figure stands beside its text where it grows by that."""
+    outputs = [output for part in parts for output in part.get("outputs", [])]
+    text = "\n".join(part["text"] for part in parts if part.get("text"))
+    code = any(part.get("code") for part in parts)
     if not outputs:
         return "below" if code else "words"
-    widest = max((len(line) for out in outputs for line in out.get("text", "").splitlines()), default=0)
+    if len(outputs) == 1 and "png" in outputs[0] and text and not code and "$$" not in text:
+        width, height = png_size(outputs[0]["png"])
+        lines = sum(1 + len(line) // 90 for line in text.splitlines())
+        below = min(BODY[0] / width, (BODY[1] - 40 * lines) / height)
+        return "beside" if min(0.6 * BODY[0] / width, BODY[1] / height) > below else "below"
+    widest = max((len(line) for output in outputs for line in output.get("text", "").splitlines()), default=0)
     return "below wide" if widest > COLUMNS else "below"
 
 
@@ -338,49 +308,27 @@ def answers_of(solutions: dict) -> dict[str, str]:
     return answers
 
 
-def _widgets(notebook: dict, executed: dict | None) -> tuple[dict[str, list[dict]], dict]:
-    """Return the outputs of cells that show a widget, by cell id, and the state of all widgets."""
+def _widgets(notebook: dict, executed: dict | None) -> tuple[dict[str, dict], dict]:
+    """Return the views of cells that show a widget, by cell id, and the state of all widgets."""
     state = notebooks.widget_state(executed) if executed else {}
     sources = {cell.get("id"): text_of(cell) for cell in notebook["cells"]}
-    found: dict[str, list[dict]] = {}
+    found: dict[str, dict] = {}
     for cell in executed["cells"] if executed and state else ():
         views = [view for view in widget_views(cell) if view["model_id"] in state["state"]]
         if views and sources.get(cell.get("id")) == text_of(cell):
-            found[cell["id"]] = [{"output_type": "display_data", "data": {WIDGET_VIEW: views[-1]}, "metadata": {}}]
+            found[cell["id"]] = views[-1]
     return found, state
 
 
-def _reachable(state: dict[str, dict], roots: Iterable[str]) -> dict[str, dict]:
+def _reachable(state: dict[str, dict], shown: set[str]) -> dict[str, dict]:
     """Return of all widget models those that the shown ones are made of; jslinks count as parts of what they move."""
     made_of = {key: set(re.findall(r"IPY_MODEL_(\w+)", json.dumps(model["state"]))) for key, model in state.items()}
     links = [key for key, model in state.items() if model.get("model_name") in ("LinkModel", "DirectionalLinkModel")]
     kept: set[str] = set()
-    waiting = set(roots) & set(state)
-    while waiting:
-        kept |= waiting
-        waiting = set().union(*(made_of[key] for key in waiting), (link for link in links if made_of[link] & kept))
-        waiting = (waiting & set(state)) - kept
+    while shown - kept:
+        kept |= shown
+        shown = set().union(*(made_of[key] for key in kept), (key for key in links if made_of[key] & kept)) & set(state)
     return {key: model for key, model in state.items() if key in kept}
-
-
-def page(notebook: dict) -> str:
-    """Return the notebook of ``for_reveal`` as a page that loads its scripts from the folder ``vendor`` beside it."""
-    import nbformat
-    from nbconvert import SlidesExporter
-
-    exporter = SlidesExporter(
-        raw_template=TEMPLATE,
-        reveal_url_prefix="vendor/reveal.js",
-        reveal_theme="white",
-        require_js_url="vendor/requirejs/require.js",
-        widget_renderer_url="vendor/@jupyter-widgets/html-manager/dist/embed-amd.js",
-        mathjax_url="vendor/mathjax/MathJax.js?config=TeX-AMS_SVG-full",
-    )
-    body, _ = exporter.from_notebook_node(
-        nbformat.from_dict(notebook), resources={"lecture_style": STYLE + highlighting()}
-    )
-    body = re.sub(MARK, lambda match: notebook["metadata"]["formulas"][int(match[1])], body)
-    return body.replace('alt="No description has been provided for this image"', 'alt="figure of this slide"')
 
 
 def write(
@@ -396,16 +344,17 @@ def write(
         notebook = notebooks.read(source / f"{name}.ipynb")
         others = (folder / f"{name}.ipynb" for folder in (executed, source / "solutions"))
         try:
-            lecture = for_reveal(notebook, *(notebooks.read(path) if path.exists() else None for path in others))
+            made = deck(notebook, *(notebooks.read(path) if path.exists() else None for path in others))
         except LectureError as error:
             raise LectureError(f"{name}: {error}") from None
-        write_page(output / f"{name}.html", page(lecture))
-        moving = "sliders move" if "widgets" in lecture["metadata"] else "still figures for sliders"
+        write_page(output / f"{name}.html", fill("slides.html", **made))
+        moving = "sliders move" if made["widgets"] else "still figures for sliders"
         lines.append(f"{name}: {_summary(notebook)}, {moving}")
     vendor.copy(scripts, SCRIPTS, output / "vendor")
     stored = (source / f"{path.stem}.ipynb" for path in sorted(output.glob("[0-9]*.html")))
-    rows = "\n".join(_row(path.stem, notebooks.read(path)) for path in stored if path.exists())
-    write_page(output / "index.html", INDEX.replace("ROWS", rows))
+    rows = [(path.stem, notebooks.read(path)) for path in stored if path.exists()]
+    lectures = [(name, slides_of(notebook)[0].title, _summary(notebook)) for name, notebook in rows]
+    write_page(output / "index.html", fill("lectures.html", lectures=lectures))
     return lines
 
 
@@ -414,8 +363,3 @@ def _summary(notebook: dict) -> str:
     pauses = sum(slide.exercise is not None for slide in slides)
     minutes = slides[-1].start + slides[-1].minutes
     return f"{len(slides)} slides, {minutes:g} minutes, {pauses} exercises as pauses"
-
-
-def _row(name: str, notebook: dict) -> str:
-    title = escape(slides_of(notebook)[0].title)
-    return f"<li><a href='{name}.html'>{name[:2]} · {title}</a><br>{_summary(notebook)}</li>"
