@@ -82,6 +82,19 @@ def test_index_says_status_numbers_bands_and_machine(written):
         assert word in plain
 
 
+def test_the_kept_runs_stand_beside_a_number_of_the_quick_profile(tmp_path):
+    (tmp_path / "spread").mkdir()
+    runs = [{"numbers": {"psnr": value, "share": value}} for value in (18.0, 19.0, 20.0)]
+    (tmp_path / "spread" / "02.json").write_text(json.dumps({"format": 1, "runs": runs}))
+    numbers = {"psnr": {"quick": [17, 21]}, "share": {"above": 19.5}}
+    chapter = Chapter("02_autoencoder", "Codes", tmp_path / "02_autoencoder.ipynb", numbers=numbers)
+    row = ROW | {"numbers": {"psnr": 18.5, "share": 1.0}, "bands": {"psnr": [17, 21]}}
+    quick = report.index_page([Result(**row)], [chapter], {})
+    assert "19.0 ± 1.0 (3)" in quick and "above 19.5: 1 of 3" in quick and "counted over seeds" in quick
+    full = report.index_page([Result(**row | {"profile": "full"})], [chapter], {})
+    assert "19.0 ± 1.0" not in full
+
+
 def test_index_escapes_what_it_shows(written):
     text, _ = written
     tags = Tags(text)

@@ -17,6 +17,7 @@ import nbformat
 from jinja2 import pass_context
 from nbconvert import HTMLExporter
 
+from course_utils.results import over_seeds, over_seeds_in_words
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import Chapter, Result, in_words, judge, read_chapters, read_results
 from course_utils.tools.pages import TEMPLATES, fill, highlighting, markdown_to_html, render_math, write_page
@@ -68,15 +69,16 @@ def _section(result: Result, chapter: Chapter | None, executed: dict | None) -> 
         "result": result,
         "mark": MARKS.get(result.status, "✕"),
         "executed": executed is not None,
-        "rows": _rows(result, chapter.numbers if chapter else {}),
+        "rows": _rows(result, chapter),
         "board": _scoreboard(executed, chapter.scoreboard) if executed and chapter and chapter.scoreboard else None,
         "figures": [(figure, picture) for figure in figures if (picture := _thumbnail(figure.png))],
     }
 
 
-def _rows(result: Result, announced: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a chapter's numbers, in the words and order of course.yml, each beside its band."""
-    standings = judge(result.bands, result.numbers, overridden=result.overridden).each
+def _rows(result: Result, chapter: Chapter | None) -> list[dict[str, Any]]:
+    """Return a chapter's numbers, in the words and order of course.yml, each beside its band and its kept runs."""
+    announced, counted = (chapter.numbers, chapter.counted) if chapter else ({}, frozenset())
+    standings = judge(result.bands, result.numbers, overridden=result.overridden, counted=counted).each
     rows = []
     for name in [*(n for n in announced if n in standings), *(n for n in standings if n not in announced)]:
         words, value, band = announced.get(name, {}), result.numbers.get(name), result.bands.get(name)
@@ -86,12 +88,18 @@ def _rows(result: Result, announced: Mapping[str, Mapping[str, Any]]) -> list[di
                 "label": (words.get("label") or name.replace("_", " ")) + unit,
                 "value": "–" if value is None else f"{value:.4g}",
                 "band": in_words(band) if band else "",
+                "kept": _over_seeds(chapter, name) if chapter and result.profile == "quick" else "",
                 "position": None if value is None or band is None else _position(value, *band),
                 "standing": standings[name],
                 "grade": GRADES.get(standings[name], "quiet"),
             }
         )
     return rows
+
+
+def _over_seeds(chapter: Chapter, name: str) -> str:
+    values = over_seeds(chapter.number, name, chapter.path.parent / "spread")
+    return over_seeds_in_words(values, chapter.numbers.get(name, {}).get("above")) if values.size else ""
 
 
 def _position(value: float, low: float, high: float) -> float | None:
