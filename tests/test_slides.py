@@ -89,7 +89,7 @@ def test_slides_collect_cells_time_and_notes():
             cell("f", "later", slide="fragment", notes="and wait"),
         )
     )
-    assert [(s.title, s.minutes, s.start, s.below) for s in made] == [("One", 2, 0, False), ("Two", 1.5, 2, True)]
+    assert [(s.title, s.minutes, s.start) for s in made] == [("One", 2, 0), ("Two", 1.5, 2)]
     assert [[c["id"] for c in s.cells] for s in made] == [["a", "c"], ["e", "f"]]
     assert [s.notes.split() for s in made] == [["say", "also", "say"], ["ask", "and", "wait"]]
 
@@ -227,9 +227,9 @@ def test_chosen_outputs(what, kinds, text):
     assert text is None or found[0]["text"] == text
 
 
-def test_one_figure_stands_beside_text_only_where_it_grows_by_that():
+def test_one_figure_stands_beside_text_unless_it_is_wide():
     def body(width, height):
-        return [{"text": "some words"}, {"code": "", "outputs": [{"png": png(width, height)}]}]
+        return [{"text": "some words"}, {"code": "", "outputs": [{"png": "", "width": width, "height": height}]}]
 
     assert slides._layout(body(500, 500)) == "beside"
     assert slides._layout(body(1200, 400)) == "below"

@@ -17,7 +17,7 @@ from course_utils.runtime import replacing
 
 TEMPLATES = Path(__file__).with_name("templates")
 _ENVIRONMENT = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=lambda name: (name or "").endswith(".html"), trim_blocks=True
+    loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=jinja2.select_autoescape(), trim_blocks=True
 )
 _CONVERTER = LatexToMathML(fancy_error=False)
 

@@ -26,6 +26,7 @@ from course_utils.tools.notebook import EXERCISE, widget_views
 from course_utils.tools.notebook import source as text_of
 from course_utils.tools.pages import fill, write_page
 
+#: Space leads through the slides in one line, so that a sub-slide is a slide like others.
 SLIDE_TYPES = ("slide", "subslide", "fragment", "notes", "skip", "-")
 #: What ``lecture`` may hold: title of the slide; text in place of the cell's; speaker notes; minutes; which lines of
 #: code and which outputs are shown; the cell whose figure stands for a slider that has no state to move it; the part
@@ -35,7 +36,6 @@ KEYS |= dict.fromkeys(("code", "outputs", "twin", "crop", "after"), str)
 OUTPUTS = ("figures", "text", "all", "none")
 COLUMNS = 80  # of shown code
 WIDEST = 95  # columns of shown output, which is a little smaller
-BODY = (1168, 570)  # width and height, in pixels, of a slide below its title
 LARGEST = 1.7  # times its own size: more would only blur a figure
 #: What a lecture loads: npm package → what of it is copied beside the slides.
 SCRIPTS = {
@@ -60,7 +60,6 @@ class Slide:
     title: str
     minutes: float
     notes: str
-    below: bool  # a sub-slide: it stands below the one before
     exercise: re.Match[str] | None
     after: str  # the cell after whose slide it comes, if that is not the order of the notebook
     cells: list[dict] = field(default_factory=list)
@@ -96,7 +95,7 @@ def slides_of(notebook: dict) -> list[Slide]:
         if kind == "skip":
             continue
         if kind in ("slide", "subslide"):
-            slides.append(_begin(cell, kind, lecture, slides))
+            slides.append(_begin(cell, lecture))
         elif not slides:
             raise LectureError(f"{_name(cell)}: {kind!r} goes on with a slide, but none has begun")
         elif kind == "notes":
@@ -126,12 +125,12 @@ def _moved(slides: list[Slide]) -> list[Slide]:
     return ordered
 
 
-def _begin(cell: dict, kind: str, lecture: dict, slides: list[Slide]) -> Slide:
+def _begin(cell: dict, lecture: dict) -> Slide:
     if not lecture.get("title"):
-        raise LectureError(f"{_name(cell)}: a {kind} needs lecture.title, the claim that it makes")
+        raise LectureError(f"{_name(cell)}: a slide needs lecture.title, the claim that it makes")
     exercise = EXERCISE.search(text_of(cell)) if cell["cell_type"] == "markdown" else None
-    minutes, notes, below = float(lecture.get("minutes", 0)), lecture.get("notes", ""), kind == "subslide" and slides
-    return Slide(lecture["title"], minutes, notes, bool(below), exercise, lecture.get("after", ""))
+    minutes, notes = float(lecture.get("minutes", 0)), lecture.get("notes", "")
+    return Slide(lecture["title"], minutes, notes, exercise, lecture.get("after", ""))
 
 
 def excerpt(source: str, lines: str) -> str:
@@ -280,17 +279,14 @@ def cut(png: str, crop: str) -> str:
 
 
 def _layout(parts: list[dict[str, Any]]) -> str:
-    """Return how parts are set: words alone are larger; one figure stands beside its text where it grows by that."""
+    """Return how parts are set: words alone are larger, a figure that is not wide stands beside its text."""
     outputs = [output for part in parts for output in part.get("outputs", [])]
     text = "\n".join(part["text"] for part in parts if part.get("text"))
     code = any(part.get("code") for part in parts)
     if not outputs:
         return "below" if code else "words"
     if len(outputs) == 1 and "png" in outputs[0] and text and not code and "$$" not in text:
-        width, height = png_size(outputs[0]["png"])
-        lines = sum(1 + len(line) // 90 for line in text.splitlines())
-        below = min(BODY[0] / width, (BODY[1] - 40 * lines) / height)
-        return "beside" if min(0.6 * BODY[0] / width, BODY[1] / height) > below else "below"
+        return "beside" if outputs[0]["width"] < 1.5 * outputs[0]["height"] else "below"
     widest = max((len(line) for output in outputs for line in output.get("text", "").splitlines()), default=0)
     return "below wide" if widest > COLUMNS else "below"
 
