@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from course_utils.results import full
 from course_utils.tools.chapter import Chapter, read_chapters
 
 Rows = Sequence[Sequence[str]]
@@ -41,21 +41,16 @@ def chapter_table(source: Path) -> str:
     return as_markdown(rows)
 
 
-def _stored(source: Path, chapter: Chapter) -> dict[str, Any]:
-    path = Path(source) / "full_results" / f"{chapter.number}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def _headline(source: Path, chapter: Chapter) -> str:
-    stored = _stored(source, chapter)
+    stored = full(chapter.number, source / "full_results")
     if not stored:
         return "no full run stored yet"
     words = []
     for name, facts in chapter.numbers.items():
-        if facts.get("headline") and name in stored["numbers"]:
+        if facts.get("headline") and name in stored.numbers:
             unit = facts.get("unit", "")
             space = " " if unit and unit != "°" else ""
-            value = f"{stored['numbers'][name]:#.3g}".removesuffix(".")  # no bare point after whole numbers
+            value = f"{stored.numbers[name]:#.3g}".removesuffix(".")  # no bare point after whole numbers
             words.append(f"{facts['label']}: {value}{space}{unit}")
     return " · ".join(words)
 
@@ -63,9 +58,9 @@ def _headline(source: Path, chapter: Chapter) -> str:
 def scoreboard_rows(source: Path) -> list[list[str]]:
     """Return head and rows of the stored scoreboard, mean ± standard deviation over seeds; empty if none is stored."""
     for chapter in read_chapters(source):
-        values = _stored(source, chapter).get("series", {}).get("scoreboard") if chapter.scoreboard else None
-        if chapter.scoreboard and values:
-            head, rows = scoreboard_cells(chapter.scoreboard, values)
+        values = full(chapter.number, source / "full_results").series.get("scoreboard")
+        if chapter.scoreboard and values is not None:
+            head, rows = scoreboard_cells(chapter.scoreboard, values.tolist())
             return [head, *rows]
     return []
 
