@@ -170,7 +170,11 @@ def test_a_number_in_two_groups_or_without_content_is_a_fault(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(("--seeds", 0), "0 is not in the range x>=1"), (("99",), "no chapter"), (("--device", "abacus"), "--device: ")],
+    [
+        (("--seeds", 0), "0 is not in the range x>=1"),
+        (("99",), "no chapter"),
+        (("--device", "abacus"), "use 'cpu', 'cuda' or 'mps'"),
+    ],
 )
 def test_bad_calls_are_refused_before_anything_runs(spread_over_three, arguments, words):
     base, source, *_ = spread_over_three

@@ -55,7 +55,7 @@ def run(
     cell_seconds: float | None = None,
     executor: Executor | None = None,
 ) -> tuple[list[Result], int]:
-    """Run chapters of a course; keep executed notebooks and ``results.json`` in ``output`` up to date after each.
+    """Run chapters of the course in ``source``; keep notebooks and ``results.json`` in ``output`` up to date.
 
     With ``resume`` those are skipped that ran before with the same key and whose numbers lie in today's bands; ``jobs``
     run at once, in threads or on another ``executor``. Returns the results (status "skipped", or "waiting" if it never

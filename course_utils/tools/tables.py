@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from course_utils.results import over_seeds, over_seeds_in_words
+from course_utils.results import full, over_seeds, over_seeds_in_words
 from course_utils.tools.chapter import Chapter, read_chapters
 
 Rows = Sequence[Sequence[str]]
@@ -46,10 +45,12 @@ def headline_table(source: Path) -> str:
     """Return a Markdown table of the headline numbers: in the stored full run, and over seeds in the quick profile."""
     rows = [["", "number", "full run", "quick run: mean ± std (seeds)"]]
     for chapter in read_chapters(source):
-        full = _stored(source, chapter).get("numbers", {})
+        stored = full(chapter.number, Path(source) / "full_results").numbers
         for name, facts in chapter.numbers.items():
             unit = f" ({facts['unit']})" if facts.get("unit") else ""
-            value = f"{full[name]:#.3g}".removesuffix(".") if name in full else ""  # no bare point after whole numbers
+            value = (
+                f"{stored[name]:#.3g}".removesuffix(".") if name in stored else ""
+            )  # no bare point after whole numbers
             kept = over_seeds(chapter.number, name, Path(source) / "spread")
             quick = over_seeds_in_words(kept, facts.get("above")) if kept.size else ""
             if facts.get("headline") and (value or quick):
@@ -57,17 +58,12 @@ def headline_table(source: Path) -> str:
     return as_markdown(rows)
 
 
-def _stored(source: Path, chapter: Chapter) -> dict[str, Any]:
-    path = Path(source) / "full_results" / f"{chapter.number}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def scoreboard_rows(source: Path) -> list[list[str]]:
     """Return head and rows of the stored scoreboard, mean ± standard deviation over seeds; empty if none is stored."""
     for chapter in read_chapters(source):
-        values = _stored(source, chapter).get("series", {}).get("scoreboard") if chapter.scoreboard else None
-        if chapter.scoreboard and values:
-            head, rows = scoreboard_cells(chapter.scoreboard, values)
+        values = full(chapter.number, source / "full_results").series.get("scoreboard")
+        if chapter.scoreboard and values is not None:
+            head, rows = scoreboard_cells(chapter.scoreboard, values.tolist())
             return [head, *rows]
     return []
 
