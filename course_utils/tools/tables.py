@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.results import full, over_seeds, over_seeds_in_words
-from course_utils.tools.chapter import Chapter, read_chapters
+from course_utils.tools.chapter import read_chapters
 
 Rows = Sequence[Sequence[str]]
 
