@@ -24,8 +24,7 @@ _NUMPY = "numpy: array or number"
 def write(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write tensors, NumPy's arrays and numbers, Python's numbers and words, and lists, tuples and dicts of them.
 
-    The weights of a model belong under "model". An interruption leaves the old file whole; ``TypeError`` names a value
-    of another kind.
+    An interruption leaves the old file whole; ``TypeError`` names a value of another kind.
     """
     packed = _pack(dict(content))
     with replacing(path) as file:
@@ -33,7 +32,7 @@ def write(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read(path: str | Path, model: nn.Module | None = None, *, device: str | None = "cpu") -> dict[str, Any]:
-    """Return what was written, on ``device`` (None: each tensor where it was); put its weights into ``model``.
+    """Return what was written, on ``device`` (None: where it was); put the weights under "model" into ``model``.
 
     ``FileNotFoundError`` if there is no file; ``ValueError`` if it is damaged or something else, or does not fit.
     """
@@ -91,16 +90,15 @@ class Folder:
         if self.path is not None:
             content = state() | {"history": history, "settings": self.settings}
             write(Path(self.path) / "last.pt", content)
-            measure = "valid_loss" if "valid_loss" in history[-1] else "loss"
-            if measure in history[-1] and history[-1][measure] <= min(row[measure] for row in history):
+            losses = [row.get("valid_loss", row.get("loss")) for row in history]
+            if losses[-1] is not None and losses[-1] <= min(losses):
                 write(Path(self.path) / "best.pt", content)
 
 
 def random_states() -> dict[str, Any]:
     """Return the states of the global generators of torch (every device), NumPy and Python."""
-    states = {"torch": torch.get_rng_state(), "cuda": [], "numpy": np.random.get_state(), "python": random.getstate()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
+    states = {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}  # without a card []
+    states |= {"numpy": np.random.get_state(), "python": random.getstate()}
     if torch.backends.mps.is_available():
         states["mps"] = torch.mps.get_rng_state()
     return states
@@ -109,8 +107,8 @@ def random_states() -> dict[str, Any]:
 def set_random_states(states: Mapping[str, Any]) -> None:
     """Put the global generators into states that ``random_states`` returned, here or on a machine without a GPU."""
     torch.set_rng_state(states["torch"].cpu())
-    if torch.cuda.is_available() and states["cuda"]:
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+    for card, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state.cpu(), card)
     if torch.backends.mps.is_available() and "mps" in states:
         torch.mps.set_rng_state(states["mps"].cpu())
     np.random.set_state(states["numpy"])

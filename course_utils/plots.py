@@ -1,8 +1,7 @@
 """Figures from arrays or tensors: every function returns a matplotlib ``Figure``; nothing here computes results.
 
 A returned figure is closed in pyplot, so a notebook shows it once, as the value of the cell. ``axis`` draws into axes
-that are there, ``title`` stands above them. The colours, of Okabe & Ito and, for the ten classes, of Paul Tol's "muted"
-set, can be told apart with the common kinds of colour blindness.
+that are there. The colours, of Okabe & Ito and Paul Tol, can be told apart with the common kinds of colour blindness.
 """
 
 from __future__ import annotations
@@ -104,8 +103,8 @@ def plot_curves(
 ) -> Figure:
     """Draw curves over x (K,): name → (K,), or (runs, K), of which the mean and a band of one deviation are drawn.
 
-    ``xlabel``, ``ylabel`` with units; ``colours`` name → colour, where names of ``COLOURS`` find theirs by themselves;
-    ``log`` is "x", "y" or "xy" for logarithmic axes. A curve not as long as x is a ``ValueError``.
+    ``colours`` name → colour, where names of ``COLOURS`` find theirs by themselves; ``log`` is "x", "y" or "xy" for
+    logarithmic axes. A curve not as long as x is a ``ValueError``.
     """
     x = _as_array(x)
     runs = _runs(curves, len(x), colours)

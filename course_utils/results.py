@@ -108,13 +108,16 @@ class ChapterResults:
         With COURSE_STRICT=1 in the environment, one outside its band is an ``AssertionError`` after all are recorded.
         """
         values = {name: _scalar(name, value) for name, value in numbers.items()}
-        header = f"{'number':<34} {'value':>11}   expected ({self.profile})"
-        lines = [header, *(_line(name, value, self.bands.get(name)) for name, value in values.items())]
+        lines, outside = [f"{'number':<34} {'value':>11}   expected ({self.profile})"], []
+        for name, value in values.items():
+            words = "no band yet"
+            if band := self.bands.get(name):
+                words = f"{band[0]:g} … {band[1]:g}  {'ok' if in_band(value, band) else 'OUTSIDE'}"
+                outside += [] if in_band(value, band) else [f"{name} = {value:.6g}, expected {band}"]
+            lines.append(f"{name:<34} {value:>11.5g}   {words}")
         _emit(NUMBERS_MIME, {"chapter": self.number, "profile": self.profile, "numbers": values}, "\n".join(lines))
-        outside = [name for name in values if name in self.bands and not in_band(values[name], self.bands[name])]
         if outside and os.environ.get("COURSE_STRICT") == "1":
-            words = (f"{name} = {values[name]:.6g}, expected {self.bands[name]}" for name in outside)
-            raise AssertionError(f"chapter {self.number}: " + "; ".join(words))
+            raise AssertionError(f"chapter {self.number}: " + "; ".join(outside))
 
     def keep(self, **arrays: ArrayLike) -> None:
         """Keep arrays for the full run, with six digits; one of more than 5,000 entries is a ``ValueError``."""
@@ -142,13 +145,6 @@ def _emit(mime: str, payload: dict, text: str) -> None:
         print(text)  # a plain Python program
     else:
         display.display({"text/plain": text, mime: payload}, raw=True)
-
-
-def _line(name: str, value: float, band: tuple[float, float] | None) -> str:
-    if band is None:
-        return f"{name:<34} {value:>11.5g}   no band yet"
-    verdict = "ok" if in_band(value, band) else "OUTSIDE"
-    return f"{name:<34} {value:>11.5g}   {band[0]:g} … {band[1]:g}  {verdict}"
 
 
 def _scalar(name: str, value: Any) -> float:

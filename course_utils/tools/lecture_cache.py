@@ -312,15 +312,14 @@ class Training(Result):
         self.name = f"a training of {type(self.model).__name__}"
 
     def told(self) -> Any:
-        parts = ("model", "objective", "optimizer", "on_epoch_end", "progress")
+        parts = ("model", "objective", "on_epoch_end", "progress")
         plain = [value for name, value in self.given.items() if name not in parts]
         tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         weights = {name: value.detach() for name, value in tensors.items()}
         return "fit", weights, plain, [self.given[name] is None for name in parts]
 
     def reached(self) -> str:
-        functions = [self.given[name] for name in ("objective", "optimizer")]
-        return digest(functions, model=self.model) + digest(self.given["train"], self.given["valid"])
+        return digest(self.given["objective"], model=self.model) + digest(self.given["train"], self.given["valid"])
 
     def compute(self) -> Any:
         def watch(model: nn.Module, history: loop.History) -> None:
@@ -352,9 +351,8 @@ class Training(Result):
         for name, part in self.model.named_parameters():
             part.grad = state["gradients"].get(name)
         checkpoint.set_random_states(state["random"])
-        label = f"{self.given['progress']}: " if isinstance(self.given["progress"], str) else ""
         took = f"loaded: trained before in {sum(row['seconds'] for row in history):.0f} s"
-        Line(bool(self.given["progress"])).finish(f"{label}{in_words(history[-1], self.given['epochs'])} · {took}")
+        Line(self.given["progress"]).show(f"{in_words(history[-1], self.given['epochs'])} · {took}", last=True)
         return history
 
 
