@@ -17,11 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from course_utils.runtime import pick_device
 
-#: A CUDA device keeps a data set resident only if it fills at most this share of its free memory.
-RESIDENT_SHARE = 0.5
-
 Data: TypeAlias = Any  # a datasets.Split, a tensor (N, …), or a map-style Dataset of tensors or (tensor, label) pairs
-Batch: TypeAlias = Tensor | tuple[Tensor, ...]
 
 
 class Batches:
@@ -74,7 +70,7 @@ class Batches:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
         return torch.randperm(self.size, generator=generator)
 
-    def epoch(self, number: int = 0) -> Iterator[Batch]:
+    def epoch(self, number: int = 0) -> Iterator[Tensor | tuple[Tensor, ...]]:
         """Yield the batches of one epoch: x (B, …) float, or (x, y) with labels."""
         return (batch if self.with_labels else batch[0] for batch in self.tuples(number))
 
@@ -122,6 +118,7 @@ def as_float(images: Tensor) -> Tensor:
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:
+    """Data may fill half of the free memory of a CUDA device."""
     if device.type != "cuda" or images.device == device:
         return True
-    return images.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]  # of what is free
+    return 2 * images.nbytes <= torch.cuda.mem_get_info(device)[0]

@@ -87,13 +87,12 @@ def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from:
     Every part comes in an order, drawn from ``seed``, of which any slice holds the classes in nearly their shares.
     Without an official test part: 80 % train, 10 % valid, 10 % test of each class, as ``seed`` decides. MNIST and
     Fashion-MNIST: 50,000, 10,000 and the official 10,000. SVHN: the official test part, and for validation the last
-    tenth of the official training part, 7,325 crops; ``svhn-extra`` adds its crops to the other 65,932. Labels are
-    digits: the files' 10 becomes 0.
+    tenth of the official training part; ``svhn-extra`` adds to the rest. Labels are digits: the files' 10 becomes 0.
 
-    Crops of one photograph, or frames of a film, must not be dealt at random, or a model is tested on what it was
-    trained on. ``test_from`` splits a file, a folder (in the order of its names) or ``street-digits`` in order, as
-    ``svhn`` always is: the test part begins at this index, the last tenth before it (rounded down) is for validation.
-    ``size``, for folders: pictures are centre-cropped and resized to size × size pixels.
+    ``test_from`` splits a file, a folder (in the order of its names) or ``street-digits`` in order, as ``svhn`` always
+    is, for crops of one photograph, or frames of a film, must not be dealt at random: the test part begins at this
+    index, the last tenth before it (rounded down) is for validation. ``size``, for folders: pictures are centre-cropped
+    and resized to size × size pixels.
 
     ``DataSetMissing`` if the data are not on this machine; ``ValueError`` if the name is unknown, a file or folder does
     not hold what it should, or ``test_from`` leaves a part empty or the set has an order of its own.
@@ -122,11 +121,11 @@ def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from:
         parts = _split(title, arrays, seed, test_from)
     else:
         raise _missing(key)
-    splits = Splits(title, *(part[balanced_order(part.labels, seed)] for part in parts), classes)
-    _, channels, height, width = splits.train.images.shape
-    sizes = f"{len(splits.train):,} train, {len(splits.valid):,} valid, {len(splits.test):,} test"
+    train, valid, test = (part[balanced_order(part.labels, seed)] for part in parts)
+    _, channels, height, width = train.images.shape
+    sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
     print(f"data: {title} · {sizes} · {channels}×{height}×{width}, {len(classes)} classes")
-    return splits
+    return Splits(title, train, valid, test, classes)
 
 
 def present() -> dict[str, str]:
@@ -249,9 +248,8 @@ def _read_svhn(name: str) -> list[Split]:
         parts.append(Split(torch.from_numpy(np.ascontiguousarray(crops.data)), torch.from_numpy(crops.labels)))
     pool, test, *more = parts
     cut = len(pool) - len(pool) // 10
-    train = [pool[:cut], *more]
-    train = Split(torch.cat([part.images for part in train]), torch.cat([part.labels for part in train]))
-    return [train, pool[cut:], test]
+    images, labels = zip(*((part.images, part.labels) for part in (pool[:cut], *more)), strict=True)
+    return [Split(torch.cat(images), torch.cat(labels)), pool[cut:], test]
 
 
 def _read_folder(folder: Path, size: int | None) -> tuple[Arrays, tuple[str, ...]]:

@@ -81,12 +81,12 @@ def fit(
     model.to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     held_out = None if valid is None else Batches(valid, 500, shuffle=False, **form)
     players = _players(model, objective, lr, batches.device)
-    settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16}
-    settings |= {"players": {player.prefix: player.rate for player in players}}
+    rates = {player.prefix: player.rate for player in players}
+    settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16, "players": rates}
     settings |= {"cosine_epochs": epochs if cosine else 0, "channels_last": channels_last}
-    folder = files.Folder(checkpoint, settings)
+    folder = files.Folder(checkpoint, model, [player.optimizer for player in players], settings)
     run = _Run(model, players, batches, held_out, epochs, cosine, bf16, seed, Line(progress))
-    return run.train(run.start(folder.last(resume)), folder, on_epoch_end)
+    return run.train(folder.last(resume), folder, on_epoch_end)
 
 
 def trained(
@@ -94,7 +94,7 @@ def trained(
 ) -> nn.Module:
     """Return ``build()`` after ``fit(…, **options)``; ``seed`` decides weights, order of the batches and noise.
 
-    The global seed is set anew once the weights are drawn, so that networks of different sizes meet the same noise.
+    It is set anew once the weights are drawn, so that networks of different sizes meet the same noise.
     """
     set_seed(seed)
     model = build()
@@ -155,21 +155,6 @@ class _Run:
     def __post_init__(self) -> None:
         self.steps = Steps(self.step, self.batches, obstacle(self.batches.resident, self.batches.device))
 
-    def start(self, state: dict[str, Any] | None) -> History:
-        """Return the history to go on from: empty, or that of a checkpoint, with everything restored."""
-        if state is None:
-            return []
-        files.put(state["model"], self.model, "last.pt")
-        for player, own in zip(self.players, state["optimizers"], strict=True):
-            player.optimizer.load_state_dict(own)
-        files.set_random_states(state["random"])
-        return state["history"]
-
-    def state(self) -> dict[str, Any]:
-        """Return all that a run needs to go on, but for its history."""
-        optimizers = [player.optimizer.state_dict() for player in self.players]
-        return {"model": self.model.state_dict(), "optimizers": optimizers, "random": files.random_states()}
-
     def train(self, history: History, folder: files.Folder, on_epoch_end: Hook | None) -> History:
         """Train the epochs that the history lacks; what stops it leaves the weights of the last finished one."""
         last = files.copy_weights(self.model)
@@ -179,7 +164,7 @@ class _Run:
                 last = files.copy_weights(self.model)
                 if on_epoch_end is not None:
                     on_epoch_end(self.model, history)
-                folder.save(history, self.state)
+                folder.save(history)
         except (KeyboardInterrupt, TrainingDiverged) as stop:
             self.model.load_state_dict(last)
             if isinstance(stop, TrainingDiverged):

@@ -124,12 +124,9 @@ def probe_accuracy(
     the same for every code, for codes are centred and divided by one number that gives the training codes mean squared
     norm 1. Codes all alike, or a class of too few examples, are a ``ValueError``.
     """
-    if len(train_codes) != len(train_labels) or len(test_codes) != len(test_labels):
-        train, test = (
-            f"{len(train_codes)} training codes with {len(train_labels)} labels",
-            f"{len(test_codes)} test codes",
-        )
-        raise ValueError(f"{train}, {test} with {len(test_labels)}")
+    sizes = len(train_codes), len(train_labels), len(test_codes), len(test_labels)
+    if sizes[0] != sizes[1] or sizes[2] != sizes[3]:
+        raise ValueError("{} training codes with {} labels, {} test codes with {}".format(*sizes))
     mean = train_codes.mean(0)
     scale = (train_codes - mean).square().sum(1).mean().sqrt()
     if not scale > 0:

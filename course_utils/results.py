@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -148,9 +149,7 @@ def _emit(mime: str, payload: dict, text: str) -> None:
 
 
 def _scalar(name: str, value: Any) -> float:
-    try:
+    with suppress(TypeError, ValueError, RuntimeError):
         if not isinstance(value, str):
             return float(value)  # of an array or tensor, only if it holds one number
-    except (TypeError, ValueError, RuntimeError):
-        pass
     raise TypeError(f"{name} = {value!r} is not one number; give a scalar, or use keep for arrays")

@@ -179,7 +179,7 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, seed: int = 0) -> tuple[float
     return right / len(truth), float(binom.sf(right - 1, len(truth), 0.5))
 
 
-def _two_sets(*sets: Tensor, least: tuple[int, int], names: tuple[str, str] = ("x", "y")) -> list[Tensor]:
+def _two_sets(*sets: Tensor, least: tuple[int, int], names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
     """Return both sets as rows (N, D) of floats, after checking them."""
     rows = []
     for points, name, count in zip(sets, names, least, strict=True):
@@ -194,4 +194,4 @@ def _two_sets(*sets: Tensor, least: tuple[int, int], names: tuple[str, str] = ("
     if rows[0].shape[1] != rows[1].shape[1]:
         sizes = f"{rows[0].shape[1]} and {rows[1].shape[1]}"
         raise ValueError(f"{' and '.join(names)} have points of different dimension: {sizes}")
-    return rows
+    return rows[0], rows[1]

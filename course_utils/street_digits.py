@@ -68,16 +68,13 @@ def street_digits(n: int, *, seed: int = 0, size: int = 32) -> tuple[np.ndarray,
 
 def _causes(rng: np.random.Generator) -> dict:
     """Everything about one picture but its digit, shade and noise; names as street_digits says."""
-    background, foreground, wall, contrast = _colours(rng)
+    colours = _colours(rng)
     left, right = np.searchsorted((0.45, 0.85), rng.random(2))  # 0, 1 or 2 neighbours on a side
     there = [-left <= place <= right for place in PLACES]
     return {
         "font": int(rng.integers(len(FONTS))),
         "neighbours": np.where(there, rng.integers(0, 10, 4), -1),
-        "background": background,
-        "foreground": foreground,
-        "wall": wall,
-        "contrast": contrast,
+        **colours,
         "height": rng.uniform(0.5, 0.95),
         "width": rng.uniform(0.5, 1.05),
         "weight": int(rng.integers(3)),
@@ -94,7 +91,7 @@ def _causes(rng: np.random.Generator) -> dict:
     }
 
 
-def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def _colours(rng: np.random.Generator) -> dict:
     """Background, foreground and wall: little saturation, brightness far apart or hardly so."""
     light = 0.05 + 0.9 * rng.beta(1.4, 1.7)
     step = min(0.36 * math.exp(0.42 * rng.standard_normal()), 0.85)
@@ -105,8 +102,8 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarr
     tint, cast = _tint(rng), _tint(rng)
     own = _tint(rng) if rng.random() < 0.5 else tint / 2
     wall = 0.05 + 0.9 * rng.beta(1.5, 1.8) + _tint(rng) + cast / 2
-    background, foreground = light + tint + cast / 2, ink + own + cast / 2
-    return *np.clip((background, foreground, wall), 0, 1), ink - light
+    colours = {"background": light + tint + cast / 2, "foreground": ink + own + cast / 2, "wall": wall}
+    return {name: colour.clip(0, 1) for name, colour in colours.items()} | {"contrast": ink - light}
 
 
 def _tint(rng: np.random.Generator) -> np.ndarray:
@@ -147,17 +144,14 @@ def _number(causes: dict, side: int) -> tuple[Image.Image, Image.Image | None]:
     """Masks of the digits and of the plate, upright on a sheet twice as wide, the labelled digit in its middle."""
     tall, sheet = side * 3 // 4, Image.new("L", (2 * side, 2 * side))
     gap, middle = causes["spacing"] * tall, side
-    glyph = _glyph(causes["font"], causes["weight"], int(causes["digit"]), tall)
-    left, right = middle - glyph.width / 2, middle + glyph.width / 2
-    sheet.paste(255, (round(left), middle - tall // 2), glyph)
-    for place in (1, 2, -1, -2):
-        digit = int(causes["neighbours"][PLACES.index(place)])
-        if digit < 0:
-            continue
-        glyph = _glyph(causes["font"], causes["weight"], digit, tall)
-        x = right + gap if place > 0 else left - gap - glyph.width
-        sheet.paste(255, (round(x), middle - tall // 2), glyph)
-        left, right = min(left, x), max(right, x + glyph.width)
+    left = right = float(middle)
+    digits = dict(zip(PLACES, causes["neighbours"], strict=True)) | {0: causes["digit"]}
+    for place in (0, 1, 2, -1, -2):
+        if digits[place] >= 0:
+            glyph = _glyph(causes["font"], causes["weight"], int(digits[place]), tall)
+            x = right + gap if place > 0 else left - gap - glyph.width if place else middle - glyph.width / 2
+            sheet.paste(255, (round(x), middle - tall // 2), glyph)
+            left, right = min(left, x), max(right, x + glyph.width)
     if not causes["plate"]:
         return sheet, None
     plate, margin = Image.new("L", sheet.size), causes["plate"] * tall
