@@ -1,8 +1,8 @@
 """A training step of fixed shape, captured once as a CUDA graph and replayed: then the card is the limit, not the host.
 
-A small network needs some hundred kernels a step, and Python hands them over one by one more slowly than the card
-computes them; a graph hands them over at once. It reads and writes the same memory at every replay, so what changes
-from step to step stands in tensors that are filled before: the indices of the batch, the learning rate.
+Python hands the kernels of a small network over more slowly than the card computes them; a graph hands them over at
+once. It reads and writes the same memory at every replay, so what changes from step to step stands in tensors that are
+filled before: the indices of the batch, the learning rate.
 """
 
 from __future__ import annotations
@@ -29,24 +29,18 @@ def warm(step: Callable[[], None], device: torch.device) -> None:
 
 
 def record(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Capture a step as a CUDA graph, without carrying it out; return its replay.
-
-    ``RuntimeError`` if it does what cannot be captured, such as waiting for a value on the host.
-    """
+    """Capture a step as a CUDA graph, without carrying it out; return its replay. ``RuntimeError``: it cannot be."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(device), torch.cuda.graph(graph):
         step()
     return graph.replay
 
 
-def obstacle(optimizers: list[torch.optim.Optimizer], resident: bool, device: torch.device) -> str:
+def obstacle(resident: bool, device: torch.device) -> str:
     """Return why a step cannot be captured, in words; "" if nothing is known to stand in the way."""
     if device.type != "cuda":
         return f"{device.type} has no graphs"
-    if not resident:
-        return "the data do not lie on the device"
-    odd = [type(own).__name__ for own in optimizers if not all(g.get("capturable") for g in own.param_groups)]
-    return f"{odd[0]} was made without capturable=True" if odd else ""
+    return "" if resident else "the data do not lie on the device"
 
 
 def adam(parameters: list[nn.Parameter], lr: float, device: torch.device) -> torch.optim.Optimizer:
@@ -63,73 +57,65 @@ class Steps:
     captured after a few that run as they are; the smaller last batch of an epoch always runs as it is.
     """
 
-    def __init__(
-        self, step: Callable[[tuple[Tensor, ...]], dict[str, Tensor]], batches: Batches, obstacle: str
-    ) -> None:
+    def __init__(self, step: Callable[..., dict[str, Tensor]], batches: Batches, obstacle: str) -> None:
         self.step, self.batches, self.device, self.obstacle = step, batches, batches.device, obstacle
         self.names: list[str] = []
-        self.rows: list[Tensor] = []  # of an epoch that runs as it is
         self.done, self.seen, self.replay = 0, 0, None  # type: int, int, Callable[[], None] | None
-        if not obstacle:  # what a recorded step reads and writes
-            self.index = torch.zeros(batches.batch_size, dtype=torch.int64, device=self.device)
-            self.place = torch.zeros(1, dtype=torch.int64, device=self.device)
-            self.table = torch.zeros(len(batches), 0, device=self.device)
+        # what a recorded step reads and writes
+        self.index = torch.zeros(batches.batch_size, dtype=torch.int64, device=self.device)
+        self.place = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self.table = torch.zeros(len(batches), 0, device=self.device)
 
     def epoch(self, number: int) -> Iterator[tuple[int, Any]]:
         """Begin an epoch; yield the size of each of its batches, and what ``train`` takes of it."""
-        self.rows, self.done = [], 0
+        self.done = 0
+        self.place.zero_()
         if self.obstacle:
-            for batch in self.batches.epoch(number):
-                inputs = batch if isinstance(batch, tuple) else (batch,)
-                yield len(inputs[0]), inputs
+            yield from ((len(inputs[0]), inputs) for inputs in self.batches.tuples(number))
         else:
-            self.place.zero_()
-            for index in self.batches.order(number).to(self.device).split(self.batches.batch_size):
-                yield len(index), index
+            order = self.batches.order(number).to(self.device)
+            yield from ((len(index), index) for index in order.split(self.batches.batch_size))
 
     def train(self, batch: Any) -> None:
         """Carry out the step on a batch, from the recording if there is one."""
         self.done += 1
         if self.obstacle:
-            self.rows.append(self._stacked(self.step(batch)))
-        elif len(batch) < self.batches.batch_size:
             self._write(batch)
+        elif len(batch) < self.batches.batch_size:
+            self._write(self.batches.at(batch))
         else:
             self.index.copy_(batch)
             self._full()
 
-    def loss(self) -> float:
-        """Return the first term of the last batch; this waits for the device."""
-        return float(self.rows[-1][0] if self.obstacle else self.table[self.done - 1, 0])
-
     def terms(self) -> tuple[list[str], Tensor]:
         """Return names and table (batches, terms) of this epoch, still on the device."""
-        return self.names, torch.stack(self.rows) if self.obstacle else self.table[: self.done]
+        return self.names, self.table[: self.done]
 
     def _full(self) -> None:
         """Train on the images of ``index``."""
         self.seen += 1
         if self.seen == WARM_UP + 1:
             try:
-                self.replay = record(lambda: self._write(self.index), self.device)
+                self.replay = record(self._indexed, self.device)
             except RuntimeError as error:
                 reason = " ".join(str(error).split())[:200]
                 print(f"training step by step, because the step cannot be captured: {reason}")
         if self.replay is not None:
             self.replay()
         elif self.seen <= WARM_UP:
-            warm(lambda: self._write(self.index), self.device)
+            warm(self._indexed, self.device)
         else:
-            self._write(self.index)
+            self._indexed()
 
-    def _write(self, index: Tensor) -> None:
-        """Train on these images; the terms go into the next row of the table."""
-        terms = self._stacked(self.step(self.batches.at(index)))
+    def _indexed(self) -> None:
+        self._write(self.batches.at(self.index))
+
+    def _write(self, inputs: tuple[Tensor, ...]) -> None:
+        """Train on a batch; the terms go into the next row of the table."""
+        terms = self.step(inputs)
+        self.names = self.names or list(terms)
         if self.table.shape[1] == 0:
             self.table = torch.zeros(len(self.table), len(terms), device=self.device)
-        self.table.index_copy_(0, self.place, terms[None])
+        row = torch.stack([terms[name].float() for name in self.names])
+        self.table.index_copy_(0, self.place, row[None])
         self.place.add_(1)
-
-    def _stacked(self, terms: dict[str, Tensor]) -> Tensor:
-        self.names = self.names or list(terms)
-        return torch.stack([terms[name].float() for name in self.names])

@@ -1,12 +1,9 @@
-"""State in a file: weights, history, random generators, numbers. Reading one never runs code.
-
-``fit(checkpoint=…)`` writes such files, and ``course lecture`` keeps finished trainings in them.
-"""
+"""State in a file: weights, history, random generators, numbers. Reading one never runs code."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +21,7 @@ _NUMPY = "numpy: array or number"
 def write(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write tensors, NumPy's arrays and numbers, Python's numbers and words, and lists, tuples and dicts of them.
 
-    The weights of a model belong under "model". An interruption leaves the old file whole; ``TypeError`` names a value
-    of another kind.
+    An interruption leaves the old file whole; ``TypeError`` names a value of another kind.
     """
     packed = _pack(dict(content))
     with replacing(path) as file:
@@ -33,7 +29,7 @@ def write(path: str | Path, content: Mapping[str, Any]) -> None:
 
 
 def read(path: str | Path, model: nn.Module | None = None, *, device: str | None = "cpu") -> dict[str, Any]:
-    """Return what was written, on ``device`` (None: each tensor where it was); put its weights into ``model``.
+    """Return what was written, on ``device`` (None: where it was); put the weights under "model" into ``model``.
 
     ``FileNotFoundError`` if there is no file; ``ValueError`` if it is damaged or something else, or does not fit.
     """
@@ -50,7 +46,7 @@ def read(path: str | Path, model: nn.Module | None = None, *, device: str | None
 
 
 def copy_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the parameters and buffers of a model by name, which training does not change."""
+    """Return a copy of the parameters and buffers of a model by name."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
@@ -64,43 +60,49 @@ def put(state: Any, model: nn.Module, path: str | Path) -> None:
 
 @dataclass
 class Folder:
-    """Where ``fit`` leaves ``last.pt`` and ``best.pt``, if anywhere, and the settings that must stay as they are."""
+    """Where ``fit`` leaves ``last.pt`` and ``best.pt``, if anywhere, of what, and the settings that must stay."""
 
     path: str | Path | None
+    model: nn.Module
+    optimizers: list[torch.optim.Optimizer]
     settings: dict[str, Any]
 
-    def last(self, resume: bool) -> dict[str, Any] | None:
-        """Return the state to go on from, or None for a run that begins."""
+    def last(self, resume: bool) -> list[dict[str, Any]]:
+        """Return the history to go on from, with everything restored; an empty one for a run that begins."""
         if self.path is None and resume:
             raise ValueError("resume=True needs checkpoint=FOLDER, the folder with last.pt")
         if self.path is None or not (file := Path(self.path) / "last.pt").exists():
-            return None
+            return []
         if not resume:
             raise FileExistsError(f"{file} holds another run; give resume=True to go on with it, or another folder")
         state = read(file)
         if not {"settings", "random"} <= set(state):
             raise ValueError(f"{file} holds weights, but no run of fit to go on with")
         pairs = {name: (state["settings"].get(name), now) for name, now in self.settings.items()}
-        if differing := {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}:
-            words = f"other settings (then, now): {differing}; use these, or another folder"
-            raise ValueError(f"{file} was made with {words}")
-        return state
+        if other := {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}:
+            raise ValueError(f"{file} was made with other settings (then, now): {other}; use these, or another folder")
+        put(state["model"], self.model, file)
+        for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(own)
+        set_random_states(state["random"])
+        return state["history"]
 
-    def save(self, history: list[dict[str, Any]], state: Callable[[], dict[str, Any]]) -> None:
+    def save(self, history: list[dict[str, Any]]) -> None:
         """Write ``last.pt``, and ``best.pt`` if no epoch had a smaller loss, on validation data if there are any."""
-        if self.path is not None:
-            content = state() | {"history": history, "settings": self.settings}
-            write(Path(self.path) / "last.pt", content)
-            measure = "valid_loss" if "valid_loss" in history[-1] else "loss"
-            if measure in history[-1] and history[-1][measure] <= min(row[measure] for row in history):
-                write(Path(self.path) / "best.pt", content)
+        if self.path is None:
+            return
+        content = {"model": self.model.state_dict(), "optimizers": [own.state_dict() for own in self.optimizers]}
+        content |= {"random": random_states(), "history": history, "settings": self.settings}
+        write(Path(self.path) / "last.pt", content)
+        losses: list[Any] = [row.get("valid_loss", row.get("loss")) for row in history]
+        if losses[-1] is not None and losses[-1] <= min(losses):
+            write(Path(self.path) / "best.pt", content)
 
 
 def random_states() -> dict[str, Any]:
     """Return the states of the global generators of torch (every device), NumPy and Python."""
-    states = {"torch": torch.get_rng_state(), "cuda": [], "numpy": np.random.get_state(), "python": random.getstate()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
+    states = {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}  # without a card []
+    states |= {"numpy": np.random.get_state(), "python": random.getstate()}
     if torch.backends.mps.is_available():
         states["mps"] = torch.mps.get_rng_state()
     return states
@@ -109,8 +111,8 @@ def random_states() -> dict[str, Any]:
 def set_random_states(states: Mapping[str, Any]) -> None:
     """Put the global generators into states that ``random_states`` returned, here or on a machine without a GPU."""
     torch.set_rng_state(states["torch"].cpu())
-    if torch.cuda.is_available() and states["cuda"]:
-        torch.cuda.set_rng_state_all([state.cpu() for state in states["cuda"]])
+    for card, state in enumerate(states["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(state.cpu(), card)
     if torch.backends.mps.is_available() and "mps" in states:
         torch.mps.set_rng_state(states["mps"].cpu())
     np.random.set_state(states["numpy"])

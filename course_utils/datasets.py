@@ -9,8 +9,8 @@
 - the path of an ``.npz`` file: your own arrays ``images`` and ``labels``
 - the path of a folder: pictures, one sub-folder per class (or none)
 
-The first load of a set that is slow to read or to draw is cached under ``data/cache``. A set that
-is not there raises ``DataSetMissing``; another one is never put in its place.
+What is slow to read or to draw is cached under ``data/cache``. A set that is not there raises ``DataSetMissing``;
+another one is never put in its place.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import itertools
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,40 +87,45 @@ def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from:
     Every part comes in an order, drawn from ``seed``, of which any slice holds the classes in nearly their shares.
     Without an official test part: 80 % train, 10 % valid, 10 % test of each class, as ``seed`` decides. MNIST and
     Fashion-MNIST: 50,000, 10,000 and the official 10,000. SVHN: the official test part, and for validation the last
-    tenth of the official training part, 7,325 crops; ``svhn-extra`` adds its crops to the other 65,932.
-    Labels of SVHN are digits: the files' 10 becomes 0.
+    tenth of the official training part; ``svhn-extra`` adds to the rest. Labels are digits: the files' 10 becomes 0.
 
-    Crops of one photograph, or frames of a film, would let a model be tested on what it was trained on if they were
-    dealt at random: ``svhn`` is split in order, and ``test_from`` does the same for a file, a folder (in the order of
-    its names) or ``street-digits``. The pictures from this index on are the test part, the last tenth before it
-    (rounded down) is for validation. ``size``, for folders: pictures are centre-cropped
+    ``test_from`` splits a file, a folder (in the order of its names) or ``street-digits`` in order, as ``svhn`` always
+    is, for crops of one photograph, or frames of a film, must not be dealt at random: the test part begins at this
+    index, the last tenth before it (rounded down) is for validation. ``size``, for folders: pictures are centre-cropped
     and resized to size × size pixels.
 
-    Raises ``DataSetMissing`` if the data are not on this machine; ``ValueError`` if the name is unknown, a file or
-    folder does not hold what it should, or ``test_from`` leaves a part empty or the set has an order of its own.
+    ``DataSetMissing`` if the data are not on this machine; ``ValueError`` if the name is unknown, a file or folder does
+    not hold what it should, or ``test_from`` leaves a part empty or the set has an order of its own.
     """
-    key = str(name)
+    key, classes = str(name), tuple("0123456789")
+    title, path = key, Path(key)
     if test_from is not None and key in (EMBEDDED, *TORCHVISION, *SVHN):
         raise ValueError(f"test_from = {test_from} is for files, folders and {DRAWN!r}; leave it out for {key!r}")
+    for needed in ("svhn", key) if key in SVHN else (key,):
+        if present().get(needed) == "missing":
+            raise _missing(needed)
     if key == EMBEDDED:
-        splits = _split(key, _cached(EMBEDDED, _read_mnist_5k), seed)
+        parts = _split(key, _cached(EMBEDDED, _read_mnist_5k), seed)
     elif key == DRAWN:
         arrays = _cached(_drawn_key(), lambda: street_digits.street_digits(IMAGES[DRAWN])[:2])
-        splits = _split(key, arrays, seed, test_from)
+        parts = _split(key, arrays, seed, test_from)
     elif key in TORCHVISION:
-        splits = _load_torchvision(key, seed)
+        parts, classes = _read_torchvision(key, seed)
     elif key in SVHN:
-        splits = _load_svhn(key, seed)
-    elif key.endswith(".npz") and Path(key).exists():
-        splits = _split(Path(key).stem, pictures.read_npz(Path(key)), seed, test_from)
-    elif Path(key).is_dir():
-        splits = _load_folder(Path(key), size, seed, test_from)
+        parts = _read_svhn(key)
+    elif key.endswith(".npz") and path.exists():
+        title, arrays = path.stem, pictures.read_npz(path)
+        parts, classes = _split(title, arrays, seed, test_from), tuple(map(str, np.unique(arrays[1])))
+    elif path.is_dir():
+        title, (arrays, classes) = path.resolve().name, _read_folder(path, size)
+        parts = _split(title, arrays, seed, test_from)
     else:
-        raise _missing(key) if "/" in key or "\\" in key or key.endswith(".npz") else _unknown(key)
-    _, channels, height, width = splits.train.images.shape
-    sizes = f"{len(splits.train):,} train, {len(splits.valid):,} valid, {len(splits.test):,} test"
-    print(f"data: {splits.name} · {sizes} · {channels}×{height}×{width}, {len(splits.classes)} classes")
-    return splits
+        raise _missing(key)
+    train, valid, test = (part[balanced_order(part.labels, seed)] for part in parts)
+    _, channels, height, width = train.images.shape
+    sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
+    print(f"data: {title} · {sizes} · {channels}×{height}×{width}, {len(classes)} classes")
+    return Splits(title, train, valid, test, classes)
 
 
 def present() -> dict[str, str]:
@@ -143,7 +148,7 @@ def svhn_folder() -> Path:
 def stratified(labels: Tensor, shares: tuple[float, ...], seed: int) -> list[Tensor]:
     """Draw disjoint index sets with the given shares of every class of labels (N,): one sorted tensor per share.
 
-    The shares, none negative, add up to at most 1, else ``ValueError``; if to 1, every index is drawn.
+    The shares, none negative, add up to at most 1, else ``ValueError``.
     """
     if min(shares) < 0 or sum(shares) > 1 + 1e-9:
         raise ValueError(f"shares {shares} must be non-negative and add up to at most 1")
@@ -176,11 +181,6 @@ def balanced_order(labels: Tensor, seed: int) -> Tensor:
     return place.argsort(stable=True)
 
 
-def _in_order(name: str, parts: Iterable[Split], classes: tuple[str, ...], seed: int) -> Splits:
-    train, valid, test = (part[balanced_order(part.labels, seed)] for part in parts)
-    return Splits(name, train, valid, test, classes)
-
-
 def _apportion(sizes: np.ndarray, share: float) -> np.ndarray:
     """Whole numbers near share · sizes whose sum is the rounded share of the whole (largest remainders)."""
     exact = np.minimum(share, 1) * sizes
@@ -190,26 +190,23 @@ def _apportion(sizes: np.ndarray, share: float) -> np.ndarray:
     return counts
 
 
-def _split(name: str, arrays: Arrays, seed: int, test_from: int | None = None, classes: tuple = ()) -> Splits:
-    """(N, H, W), (N, H, W, C) or (N, C, H, W) uint8 with labels → splits, dealt by class or cut at ``test_from``."""
+def _split(name: str, arrays: Arrays, seed: int, test_from: int | None = None) -> list[Split]:
+    """(N, H, W), (N, H, W, C) or (N, C, H, W) uint8 with labels → three parts, by class or cut at ``test_from``."""
     images = torch.as_tensor(np.ascontiguousarray(arrays[0]))
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[-1] in (1, 3):
         images = images.permute(0, 3, 1, 2).contiguous()
     whole = Split(images, torch.as_tensor(arrays[1], dtype=torch.int64))
-    classes = classes or tuple(str(label) for label in whole.labels.unique().tolist())
     if test_from is None:
-        parts = [whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed)]
-        return _in_order(name, parts, classes, seed)
+        return [whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed)]
     if type(test_from) is not int or not 10 <= test_from < len(whole):
         raise ValueError(
             f"test_from = {test_from!r} does not cut the {len(whole)} pictures of {name!r} into three parts; "
             f"give a whole number from 10 to {len(whole) - 1}, the index of the first test picture"
         )
     cut = test_from - test_from // 10
-    parts = [whole[:cut], whole[cut:test_from], whole[test_from:]]
-    return _in_order(name, parts, classes, seed)
+    return [whole[:cut], whole[cut:test_from], whole[test_from:]]
 
 
 def _read_mnist_5k() -> Arrays:
@@ -219,17 +216,14 @@ def _read_mnist_5k() -> Arrays:
     return pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(np.int64)
 
 
-def _load_torchvision(name: str, seed: int) -> Splits:
+def _read_torchvision(name: str, seed: int) -> tuple[list[Split], tuple[str, ...]]:
     import torchvision.datasets
 
-    if present()[name] == "missing":
-        raise _missing(name)
     reader = getattr(torchvision.datasets, TORCHVISION[name])
     official = [reader(data_dir(), train=train, download=False) for train in (True, False)]
     pool, test = (Split(part.data[:, None], part.targets) for part in official)
     train, valid = (pool[index] for index in stratified(pool.labels, (5 / 6, 1 / 6), seed))
-    classes = tuple(str(c).split(" - ")[0] for c in official[0].classes)
-    return _in_order(name, (train, valid, test), classes, seed)
+    return [train, valid, test], tuple(str(c).split(" - ")[0] for c in official[0].classes)
 
 
 def _drawn_key() -> str:
@@ -238,42 +232,33 @@ def _drawn_key() -> str:
     return f"{DRAWN}-{IMAGES[DRAWN]}-{hashlib.sha256(source).hexdigest()[:12]}"
 
 
-def _load_svhn(name: str, seed: int) -> Splits:
-    for needed in ("svhn", name):
-        if present()[needed] == "missing":
-            raise _missing(needed)
-    pool, test = _read_svhn("train"), _read_svhn("test")
-    cut = len(pool) - len(pool) // 10
-    train, valid = pool[:cut], pool[cut:]
-    if name == "svhn-extra":
-        extra = _read_svhn("extra")
-        train = Split(torch.cat([train.images, extra.images]), torch.cat([train.labels, extra.labels]))
-    return _in_order(name, (train, valid, test), tuple("0123456789"), seed)
-
-
-def _read_svhn(part: str) -> Split:
+def _read_svhn(name: str) -> list[Split]:
     import torchvision.datasets
 
-    try:
-        crops = torchvision.datasets.SVHN(svhn_folder(), split=part, download=False)
-    except RuntimeError as error:  # that is what a wrong checksum raises
-        raise ValueError(
-            f"{svhn_folder() / f'{part}_32x32.mat'} is damaged or only half there (its checksum is not that of SVHN). "
-            f"`course data fetch {'svhn-extra' if part == 'extra' else 'svhn'}` or `course data import FOLDER` "
-            "puts a good one in its place"
-        ) from error
-    return Split(torch.from_numpy(np.ascontiguousarray(crops.data)), torch.from_numpy(crops.labels))
+    parts = []
+    for part in (*SVHN["svhn"], *(SVHN[name] if name != "svhn" else ())):
+        try:
+            crops = torchvision.datasets.SVHN(svhn_folder(), split=part, download=False)
+        except RuntimeError as error:  # that is what a wrong checksum raises
+            raise ValueError(
+                f"{svhn_folder() / f'{part}_32x32.mat'} is damaged or only half there (its checksum is not that of "
+                f"SVHN). `course data fetch {'svhn-extra' if part == 'extra' else 'svhn'}` or "
+                "`course data import FOLDER` puts a good one in its place"
+            ) from error
+        parts.append(Split(torch.from_numpy(np.ascontiguousarray(crops.data)), torch.from_numpy(crops.labels)))
+    pool, test, *more = parts
+    cut = len(pool) - len(pool) // 10
+    images, labels = zip(*((part.images, part.labels) for part in (pool[:cut], *more)), strict=True)
+    return [Split(torch.cat(images), torch.cat(labels)), pool[cut:], test]
 
 
-def _load_folder(folder: Path, size: int | None, seed: int, test_from: int | None) -> Splits:
+def _read_folder(folder: Path, size: int | None) -> tuple[Arrays, tuple[str, ...]]:
     files = pictures.find(folder)
     groups = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in files]
-    classes = sorted(set(groups))
-    labels = np.array([classes.index(group) for group in groups])
+    classes, labels = np.unique(groups, return_inverse=True)
     stamp = [(str(p.resolve()), p.stat().st_mtime_ns, p.stat().st_size) for p in files]
     key = "folder-" + hashlib.sha256(repr((stamp, size)).encode()).hexdigest()[:16]
-    arrays = _cached(key, lambda: (pictures.read(files, size), labels))
-    return _split(folder.resolve().name, arrays, seed, test_from, tuple(c or "all" for c in classes))
+    return _cached(key, lambda: (pictures.read(files, size), labels)), tuple(str(c) or "all" for c in classes)
 
 
 def _cached(key: str, read: Callable[[], Arrays]) -> Arrays:
@@ -293,7 +278,12 @@ def _cached(key: str, read: Callable[[], Arrays]) -> Arrays:
     return images, labels
 
 
-def _missing(name: str) -> DataSetMissing:
+def _missing(name: str) -> Exception:
+    """Why there is no such data set, and the ways out."""
+    if name not in IMAGES and not ({"/", "\\"} & set(name) or name.endswith(".npz")):
+        near = difflib.get_close_matches(name, IMAGES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        return ValueError(f"unknown data set {name!r}; {hint}Known are {', '.join(IMAGES)}, an .npz file or a folder")
     fetch = f"download it: `course data fetch {name}`"
     other = f"the drawn crops: load({DRAWN!r})" if name in SVHN else f"the embedded digits: load({EMBEDDED!r})"
     if name not in (*TORCHVISION, *SVHN):
@@ -303,9 +293,3 @@ def _missing(name: str) -> DataSetMissing:
         f'(2) point to files you have: `course data import FOLDER`, or load("path/to/file.npz") or load("folder"); '
         f"(3) use {other}"
     )
-
-
-def _unknown(name: str) -> ValueError:
-    near = difflib.get_close_matches(name, IMAGES, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return ValueError(f"unknown data set {name!r}; {hint}Known are {', '.join(IMAGES)}, an .npz file or a folder")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from course_utils import checkpoint as files
 from course_utils.batches import Batches, Data
 from course_utils.capture import Steps, adam, obstacle
-from course_utils.progress import Line, in_words, seconds_left
+from course_utils.progress import Line, in_words
 from course_utils.runtime import set_seed
 
 Objective: TypeAlias = Callable[..., dict[str, Tensor]]
@@ -42,7 +42,6 @@ def fit(
     epochs: int = 10,
     batch_size: int = 128,
     lr: float | dict[str, float] = 1e-3,
-    optimizer: Callable[[list[nn.Parameter]], torch.optim.Optimizer] | None = None,
     cosine: bool = False,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -59,22 +58,20 @@ def fit(
     The objective returns named scalar terms, among them "loss"; or give a dict submodule path → objective, see above.
     The model is moved to the device and trained in place. ``train`` and ``valid``: as in ``batches.Batches``.
 
-    - ``epochs``, ``batch_size``: passes over the training data, images per step; ``seed``: of the order of the batches
-      (the noise that a model draws comes from the global seed)
-    - ``lr``: of Adam, for all or by the objectives' names; ``optimizer(parameters)`` makes another one instead;
-      ``cosine``: the rate falls to zero along half a cosine over all batches
+    - ``epochs``, ``batch_size``: passes over the data, images per step; ``seed``: of the order of the batches alone
+    - ``lr``: of Adam, for all or by the objectives' names; ``cosine``: it falls to zero along half a cosine
     - ``device``: None lets ``runtime.pick_device`` choose; ``bf16``: the forward pass under bfloat16 autocast
-    - ``channels_last``: pictures, and the weights of convolutions, with the channels of a pixel side by side in memory:
-      less to rearrange, above all with ``bf16``; the objective must flatten with ``flatten``, for ``view`` refuses it
+    - ``channels_last``: pictures, and weights of convolutions, with the channels of a pixel side by side in memory:
+      faster, above all with ``bf16``; the objective must flatten with ``flatten``, for ``view`` refuses it
     - ``with_labels``: hand the labels (B,) to the objective as a third argument
     - ``checkpoint``: folder for ``last.pt`` and ``best.pt`` (least loss on ``valid``, without it on ``train``);
       ``resume`` goes on from ``last.pt`` to the same numbers as a run that was never interrupted
     - ``on_epoch_end``: called with the model and the history; ``progress``: show a line, a string is put before it
 
     Returns a row per finished epoch: "epoch", every term, every term on ``valid`` as ``valid_…``, "seconds",
-    "images_per_second". Ctrl-C and ``TrainingDiverged`` (a term became NaN or infinite) leave the weights of the last
-    finished epoch. ``FileExistsError`` if the folder holds another run and ``resume`` is false; ``ValueError`` for an
-    objective without "loss" or that returns no scalars, or a checkpoint that does not fit.
+    "images_per_second". Ctrl-C and ``TrainingDiverged`` leave the weights of the last finished epoch.
+    ``FileExistsError`` if the folder holds another run and ``resume`` is false; ``ValueError`` for an objective that
+    returns no scalars with "loss" among them, or a checkpoint that does not fit.
     """
     if epochs < 1:
         raise ValueError(f"epochs = {epochs}; train for at least one")
@@ -83,16 +80,13 @@ def fit(
     model.to(batches.device)
     model.to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     held_out = None if valid is None else Batches(valid, 500, shuffle=False, **form)
-    players = _players(model, objective, lr, optimizer, batches.device)
-    rates = {player.prefix: float(player.optimizer.defaults.get("lr", math.nan)) for player in players}
+    players = _players(model, objective, lr, batches.device)
+    rates = {player.prefix: player.rate for player in players}
     settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16, "players": rates}
     settings |= {"cosine_epochs": epochs if cosine else 0, "channels_last": channels_last}
-    folder = files.Folder(checkpoint, settings)
-    line, label = Line(bool(progress)), f"{progress}: " if isinstance(progress, str) else ""
-    run = _Run(model, players, batches, held_out, epochs, cosine, bf16, seed, line, label)
-    history = run.start(folder.last(resume))
-    run.train(history, folder, on_epoch_end)
-    return history
+    folder = files.Folder(checkpoint, model, [player.optimizer for player in players], settings)
+    run = _Run(model, players, batches, held_out, epochs, cosine, bf16, seed, Line(progress))
+    return run.train(folder.last(resume), folder, on_epoch_end)
 
 
 def trained(
@@ -100,7 +94,7 @@ def trained(
 ) -> nn.Module:
     """Return ``build()`` after ``fit(…, **options)``; ``seed`` decides weights, order of the batches and noise.
 
-    The global seed is set anew once the weights are drawn, so that networks of different sizes meet the same noise.
+    It is set anew once the weights are drawn, so that networks of different sizes meet the same noise.
     """
     set_seed(seed)
     model = build()
@@ -115,20 +109,17 @@ def evaluate(
     data: Data,
     *,
     batch_size: int = 500,
-    device: str | torch.device | None = None,
     seed: int = 0,
-    bf16: bool = False,
     with_labels: bool = False,
 ) -> dict[str, float]:
-    """Return every term of an objective, averaged over the images of ``data`` (not over the batches).
+    """Return every term of an objective, averaged over the images of ``data`` (not over the batches), as in ``fit``.
 
     The model is moved to the device, put in evaluation mode and back; random draws come from their own generator
-    started at ``seed``, so that evaluating neither changes training nor differs between calls. ``batch_size`` images at
-    once change the result by rounding only; the rest, errors too, is as in ``fit``.
+    started at ``seed``, so that evaluating neither changes training nor differs between calls.
     """
-    batches = Batches(data, batch_size, shuffle=False, device=device, with_labels=with_labels)
+    batches = Batches(data, batch_size, shuffle=False, with_labels=with_labels)
     model.to(batches.device)
-    return _evaluate(model, [*_named(objective).values()], batches, bf16, seed)
+    return _evaluate(model, [*_named(objective).values()], batches, False, seed)
 
 
 @dataclass
@@ -138,12 +129,12 @@ class _Player:
     prefix: str
     objective: Objective
     optimizer: torch.optim.Optimizer
-    rates: list[float]  # of each group of parameters, as the training begins
+    rate: float  # as the training begins
 
     def decay(self, share: float) -> None:
-        """Set the learning rates for a step at this share of the training, along half a cosine."""
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            now = rate * (0.5 * (1 + math.cos(math.pi * share)))
+        """Set the learning rate for a step at this share of the training, along half a cosine."""
+        now = self.rate * (0.5 * (1 + math.cos(math.pi * share)))
+        for group in self.optimizer.param_groups:
             group["lr"] = group["lr"].fill_(now) if isinstance(group["lr"], Tensor) else now
 
 
@@ -160,37 +151,20 @@ class _Run:
     bf16: bool
     seed: int
     line: Line
-    label: str
 
     def __post_init__(self) -> None:
-        reason = obstacle([player.optimizer for player in self.players], self.batches.resident, self.batches.device)
-        self.steps = Steps(self.step, self.batches, reason)
+        self.steps = Steps(self.step, self.batches, obstacle(self.batches.resident, self.batches.device))
 
-    def start(self, state: dict[str, Any] | None) -> History:
-        """Return the history to go on from: empty, or that of a checkpoint, with everything restored."""
-        if state is None:
-            return []
-        files.put(state["model"], self.model, "last.pt")
-        for player, own in zip(self.players, state["optimizers"], strict=True):
-            player.optimizer.load_state_dict(own)
-        files.set_random_states(state["random"])
-        return state["history"]
-
-    def state(self) -> dict[str, Any]:
-        """Return all that a run needs to go on, but for its history."""
-        optimizers = [player.optimizer.state_dict() for player in self.players]
-        return {"model": self.model.state_dict(), "optimizers": optimizers, "random": files.random_states()}
-
-    def train(self, history: History, folder: files.Folder, on_epoch_end: Hook | None) -> None:
+    def train(self, history: History, folder: files.Folder, on_epoch_end: Hook | None) -> History:
         """Train the epochs that the history lacks; what stops it leaves the weights of the last finished one."""
         last = files.copy_weights(self.model)
         try:
             for epoch in range(len(history), self.epochs):
-                history.append({"epoch": epoch + 1, **self.epoch(epoch), **self.validation(epoch)})
+                history.append({"epoch": epoch + 1, **self.epoch(epoch)})
                 last = files.copy_weights(self.model)
                 if on_epoch_end is not None:
                     on_epoch_end(self.model, history)
-                folder.save(history, self.state)
+                folder.save(history)
         except (KeyboardInterrupt, TrainingDiverged) as stop:
             self.model.load_state_dict(last)
             if isinstance(stop, TrainingDiverged):
@@ -198,10 +172,11 @@ class _Run:
             print(f"stopped by hand: kept the weights after epoch {len(history)} of {self.epochs}")
         if history:
             speed = f"{history[-1]['images_per_second']:,.0f} images/s · {self.line.seconds():.0f} s"
-            self.line.finish(f"{self.label}{in_words(history[-1], self.epochs)} · {speed}")
+            self.line.show(f"{in_words(history[-1], self.epochs)} · {speed}", last=True)
+        return history
 
     def epoch(self, number: int) -> dict[str, float]:
-        """Train one epoch; return the mean of every term, and the speed."""
+        """Train one epoch; return the mean of every term, the speed, and the terms on held-out data."""
         self.model.train()
         started, sizes, total = time.perf_counter(), [], len(self.batches)
         for k, (size, batch) in enumerate(self.steps.epoch(number)):
@@ -210,41 +185,34 @@ class _Run:
             self.steps.train(batch)
             sizes.append(size)
             if self.line.due():
-                loss = self.steps.loss()  # the only wait for the device within an epoch
+                loss = float(self.steps.terms()[1][-1, 0])  # the only wait for the device within an epoch
                 if not math.isfinite(loss):
                     break
-                self.show(number, (k + 1) / total, loss, sum(sizes), time.perf_counter() - started)
-        means = _means(*self.steps.terms(), sizes, f"epoch {number + 1}", total)
+                share, elapsed = (k + 1) / total, time.perf_counter() - started
+                left = elapsed / share * (self.epochs - number - share)
+                speed = f"{sum(sizes) / elapsed:,.0f} images/s · {left:.0f} s left"
+                self.line.show(f"epoch {number + 1}/{self.epochs} · loss {loss:.4g} · {speed}")
+        row = _means(*self.steps.terms(), sizes, f"epoch {number + 1}", total)
         seconds = time.perf_counter() - started
-        return means | {"seconds": seconds, "images_per_second": sum(sizes) / seconds}
-
-    def show(self, epoch: int, share: float, loss: float, images: int, elapsed: float) -> None:
-        """Show that ``share`` of the epoch after ``epoch`` finished ones took ``elapsed`` seconds."""
-        left = seconds_left(elapsed, share, self.epochs - epoch)
-        speed = f"{images / elapsed:,.0f} images/s · {left:.0f} s left"
-        self.line.show(f"{self.label}epoch {epoch + 1}/{self.epochs} · loss {loss:.4g} · {speed}")
+        row |= {"seconds": seconds, "images_per_second": sum(sizes) / seconds}
+        if self.held_out is None:
+            return row
+        pairs = [(f"valid_{player.prefix}", player.objective) for player in self.players]
+        where = f"the validation of epoch {number + 1}"
+        return row | _evaluate(self.model, pairs, self.held_out, self.bf16, self.seed, where)
 
     def step(self, inputs: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Let every player change its parameters once; return their terms, detached and still on the device."""
         found: dict[str, Tensor] = {}
+        kind, kept = self.batches.device.type, bool(self.steps.obstacle)
         for player in self.players:
             player.optimizer.zero_grad(set_to_none=True)
-            with torch.autocast(
-                self.batches.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=bool(self.steps.obstacle)
-            ):
+            with torch.autocast(kind, torch.bfloat16, enabled=self.bf16, cache_enabled=kept):
                 terms = _checked(player.objective(self.model, *inputs))
             terms["loss"].backward()
             player.optimizer.step()
             found |= {player.prefix + name: term.detach() for name, term in terms.items()}
         return found
-
-    def validation(self, epoch: int) -> dict[str, float]:
-        """Return the terms on the held-out data, if there are any."""
-        if self.held_out is None:
-            return {}
-        pairs, where = [(p.prefix, p.objective) for p in self.players], f"the validation of epoch {epoch + 1}"
-        means = _evaluate(self.model, pairs, self.held_out, self.bf16, self.seed, where)
-        return {f"valid_{name}": mean for name, mean in means.items()}
 
 
 def _named(objective: Objectives) -> dict[str, tuple[str, Objective]]:
@@ -253,7 +221,7 @@ def _named(objective: Objectives) -> dict[str, tuple[str, Objective]]:
     return {path: (path and f"{path.replace('.', '_')}_", each) for path, each in parts.items()}
 
 
-def _players(model: nn.Module, objective: Objectives, lr, optimizer, device: torch.device) -> list[_Player]:
+def _players(model: nn.Module, objective: Objectives, lr: Any, device: torch.device) -> list[_Player]:
     objectives, players = _named(objective), []
     if isinstance(lr, dict) and set(lr) != set(objectives):
         raise ValueError(f"lr names {sorted(lr)}, the objectives are {sorted(objectives)}")
@@ -265,9 +233,8 @@ def _players(model: nn.Module, objective: Objectives, lr, optimizer, device: tor
             raise ValueError(f"the model has no submodule {path!r}; it has {names}") from error
         if not parameters:
             raise ValueError(f"there is nothing to train in {path or 'the model'!r}: no parameter requires a gradient")
-        rate = lr[path] if isinstance(lr, dict) else lr
-        own = optimizer(parameters) if optimizer else adam(parameters, rate, device)
-        players.append(_Player(prefix, function, own, [float(group["lr"]) for group in own.param_groups]))
+        rate = float(lr[path] if isinstance(lr, dict) else lr)
+        players.append(_Player(prefix, function, adam(parameters, rate, device), rate))
     return players
 
 
@@ -278,8 +245,7 @@ def _evaluate(model, objectives, batches: Batches, bf16: bool, seed: int, where=
     torch.manual_seed(seed)
     try:
         with torch.no_grad(), torch.autocast(batches.device.type, torch.bfloat16, enabled=bf16):
-            for batch in batches:
-                inputs = batch if isinstance(batch, tuple) else (batch,)
+            for inputs in batches.tuples():
                 terms = [(prefix, _checked(objective(model, *inputs))) for prefix, objective in objectives]
                 rows.append({prefix + name: term for prefix, own in terms for name, term in own.items()})
                 sizes.append(len(inputs[0]))
@@ -310,8 +276,7 @@ def _checked(terms: dict[str, Tensor]) -> dict[str, Tensor]:
         found = sorted(terms) if isinstance(terms, dict) else type(terms).__name__
         raise ValueError(f"an objective returns a dict of terms with 'loss' among them; this one returned {found}")
     for name, term in terms.items():
-        if not isinstance(term, Tensor):
-            raise ValueError(f"term {name!r} is a {type(term).__name__}; give a tensor that holds one number")
-        if term.ndim != 0:
-            raise ValueError(f"term {name!r} has shape {tuple(term.shape)}; average over the batch to get one number")
+        if not isinstance(term, Tensor) or term.ndim:
+            what = f"has shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"is a {type(term).__name__}"
+            raise ValueError(f"term {name!r} {what}; give a tensor that holds one number, an average over the batch")
     return terms

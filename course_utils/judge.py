@@ -13,8 +13,7 @@ from course_utils.runtime import set_seed
 def train_judge(train: Split, *, seed: int = 0, epochs: int = 5) -> nn.Module:
     """Train a small classifier with one hidden layer of 128 units: pictures (B, C, H, W) → scores (B, classes).
 
-    Classes are those up to the largest label of ``train``; ``seed`` decides the first weights and the order of the
-    batches. The network stays on the device that ``runtime.pick_device`` chooses. Introduced in chapter 02.
+    Classes are those up to the largest label; ``seed`` decides weights and order of batches. Introduced in chapter 02.
     """
     set_seed(seed)
     pixels, classes = train.images[0].numel(), int(train.labels.max()) + 1

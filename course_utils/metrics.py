@@ -1,6 +1,7 @@
 """Numbers that judge a model or one set of points: errors, similarity, subspaces, dimension, probes.
 
-What compares two sets of samples stands in ``samples``.
+What compares two sets of samples stands in ``samples``. Shapes that do not fit are a ``ValueError`` that names them:
+broadcasting here is a bug, not a convenience.
 """
 
 from __future__ import annotations
@@ -17,10 +18,7 @@ from torch import Tensor
 
 
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Squared error of every image: x, x_hat (B, …) of one shape → (B,) Σ_d (x_d − x̂_d)², summed over pixels.
-
-    Shapes that differ are a ``ValueError``: broadcasting here is a bug, not a convenience.
-    """
+    """Squared error of every image: x, x_hat (B, …) of one shape → (B,) Σ_d (x_d − x̂_d)², summed over pixels."""
     if x.shape != x_hat.shape:
         raise ValueError(f"x_hat has shape {tuple(x_hat.shape)}, expected {tuple(x.shape)}")
     return (x - x_hat).square().flatten(1).sum(1)
@@ -29,8 +27,8 @@ def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
 def relative_error(x: Tensor, x_hat: Tensor, mean: Tensor | None = None) -> float:
     """Squared error of x_hat for x, (B, …) both, as a share of that of answering ``mean`` (…) every time.
 
-    0 is perfect, 1 as good as the constant answer (the mean of x if none is given), more is worse than it. An x that
-    does not vary about the mean is a ``ValueError``, as are shapes that do not fit.
+    0 is perfect, 1 as good as the constant answer (the mean of x if none is given). An x that does not vary about the
+    mean is a ``ValueError``.
     """
     mean = x.mean(0) if mean is None else mean
     if mean.shape != x.shape[1:]:
@@ -41,86 +39,62 @@ def relative_error(x: Tensor, x_hat: Tensor, mean: Tensor | None = None) -> floa
     return float(squared_error(x, x_hat).sum() / baseline)
 
 
-def psnr(x: Tensor, x_hat: Tensor, *, data_range: float = 1.0) -> Tensor:
-    """Peak signal-to-noise ratio of every image: (B, …) → (B,) decibels, 10 log₁₀(range² / mean squared error).
+def psnr(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio of every image: (B, …) in [0, 1] → (B,) decibels, −10 log₁₀(mean squared error).
 
-    ``data_range`` is the largest minus the smallest value a pixel can take. Infinite where x_hat equals x; ten times
-    the squared error is 10 dB less. The course averages these over images, which is not the PSNR of the average
-    error. Shapes that differ, or a range that is not positive, are a ``ValueError``.
+    Infinite where x_hat equals x. The course averages these over images, which is not the PSNR of the average error.
     """
-    _check_range(data_range)
-    mean_squared = squared_error(x, x_hat) / x[0].numel()
-    return 10 * torch.log10(data_range**2 / mean_squared)
+    return 10 * torch.log10(1 / (squared_error(x, x_hat) / x[0].numel()))
 
 
-def ssim(x: Tensor, x_hat: Tensor, *, data_range: float = 1.0) -> Tensor:
-    """Structural similarity of every image: (B, C, H, W), H and W at least 11 → (B,) float32 in [−1, 1], on the CPU.
+def ssim(x: Tensor, x_hat: Tensor) -> Tensor:
+    """Structural similarity of every image: (B, C, H, W) in [0, 1], H and W from 11 → (B,) in [−1, 1], on the CPU.
 
-    Compares local means, contrasts and correlations; 1 only for identical images. ``data_range`` as in ``psnr``;
-    other shapes or ranges are a ``ValueError``. Wang, Bovik, Sheikh & Simoncelli 2004, IEEE Transactions on Image
-    Processing 13:600–612, with their window (Gaussian, σ = 1.5 pixels), through scikit-image.
+    1 only for identical images. Wang, Bovik, Sheikh & Simoncelli 2004, IEEE Transactions on Image Processing
+    13:600–612, with their window (Gaussian, σ = 1.5 pixels), through scikit-image.
     """
-    _check_range(data_range)
     if x.shape != x_hat.shape or x.ndim != 4:
         raise ValueError(f"x {tuple(x.shape)} and x_hat {tuple(x_hat.shape)}: expected the same (B, C, H, W)")
     if min(x.shape[2:]) < 11:
         raise ValueError(f"images of {x.shape[2]} × {x.shape[3]} pixels; the window of SSIM needs at least 11 × 11")
     pairs = zip(*(images.detach().cpu().double().numpy() for images in (x, x_hat)), strict=True)
-    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    values = [structural_similarity(a, b, data_range=data_range, channel_axis=0, **wang) for a, b in pairs]
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    values = [structural_similarity(a, b, channel_axis=0, **wang) for a, b in pairs]
     return torch.tensor(values, dtype=torch.float32)
-
-
-def _check_range(data_range: float) -> None:
-    if not data_range > 0:
-        raise ValueError(f"data_range = {data_range} must be positive: 1 for pixels in [0, 1], 255 for bytes")
 
 
 def principal_angles(first: Tensor, second: Tensor) -> np.ndarray:
     """Angles between the subspaces that the columns of (D, k) and (D, m) span → (min(k, m),) degrees, largest first.
 
-    0 is a shared direction; the columns need not be orthogonal; different D are a ``ValueError``. Björck & Golub
-    1973, through SciPy.
+    0 is a shared direction; the columns need not be orthogonal. Björck & Golub 1973, through SciPy.
     """
     if first.shape[0] != second.shape[0]:
         raise ValueError(f"subspaces of different spaces: {tuple(first.shape)} and {tuple(second.shape)}")
     return np.rad2deg(subspace_angles(*(np.asarray(m.detach().cpu(), dtype=np.float64) for m in (first, second))))
 
 
-def two_nn_dimension(points: Tensor, *, discard: float = 0.1) -> float:
+def two_nn_dimension(points: Tensor) -> float:
     """Intrinsic dimension of points (N, D) from the ratio μ = r₂/r₁ of the distances to the two nearest neighbours.
 
     For points spread evenly enough on that scale F(μ) = 1 − μ^(−d), so d is the slope of −log(1 − F) over log μ
-    through the origin; the fit leaves out the largest ratios, a share ``discard`` in [0, 1), so that at 0 the last,
-    where F = 1, counts with 1 − F = 10⁻¹². Exact duplicates are removed first; fewer than ten different points are a
-    ``ValueError``. Too small when the true dimension is large and N is not. Facco, d'Errico, Rodriguez & Laio 2017,
-    Scientific Reports 7:12140.
+    through the origin; the largest tenth of the ratios is left out, as are exact duplicates. Fewer than ten different
+    points are a ``ValueError``. Too small when the true dimension is large and N is not. Facco, d'Errico, Rodriguez &
+    Laio 2017, Scientific Reports 7:12140.
     """
-    if not 0 <= discard < 1:
-        raise ValueError(f"discard = {discard} is not a share in [0, 1)")
-    points = torch.unique(points.flatten(1).float(), dim=0)
+    points = torch.unique(points.flatten(1).float(), dim=0).cpu().double()  # not every device has float64
     if len(points) < 10:
         raise ValueError(f"only {len(points)} different points; at least ten are needed")
-    log_ratio = _two_nearest(points).log().diff(dim=1).flatten().double().sort().values
+    centred = np.asarray(points - points.mean(0))
+    distances, _ = NearestNeighbors(n_neighbors=2).fit(centred).kneighbors()  # without X no point is its own neighbour
+    log_ratio = torch.from_numpy(distances).log().diff(dim=1).flatten().sort().values
     share = torch.arange(1, len(log_ratio) + 1, dtype=torch.float64) / len(log_ratio)
-    keep = int(len(log_ratio) * (1 - discard))
-    log_ratio, target = log_ratio[:keep], -torch.log1p(-share[:keep].clamp(max=1 - 1e-12))
+    keep = int(0.9 * len(log_ratio))
+    log_ratio, target = log_ratio[:keep], -torch.log1p(-share[:keep])
     return float((log_ratio * target).sum() / log_ratio.square().sum())
 
 
-def _two_nearest(points: Tensor) -> Tensor:
-    """Distances (N, 2), float64, to the nearest and second-nearest other point."""
-    points = points.cpu().double()  # not every device has float64
-    centred = np.asarray(points - points.mean(0))
-    distances, _ = NearestNeighbors(n_neighbors=2).fit(centred).kneighbors()  # without X no point is its own neighbour
-    return torch.from_numpy(distances)
-
-
 def draw_per_class(labels: Tensor, per_class: int, seed: int) -> Tensor:
-    """Draw the same number of examples of every class of labels (N,) → (classes · per_class,) indices.
-
-    A class that has fewer than ``per_class`` is a ``ValueError``, not a smaller draw.
-    """
+    """Draw ``per_class`` examples of every class of labels (N,), or ``ValueError`` → (classes · per_class,) indices."""
     if per_class < 1:
         raise ValueError(f"per_class = {per_class}; draw at least one example of each class")
     generator = torch.Generator().manual_seed(seed)
@@ -146,15 +120,13 @@ def probe_accuracy(
     """Test accuracy of a linear classifier that sees few labels: what a code is worth → (len(seeds),) in [0, 1].
 
     Codes (N, d) and (M, d) with labels (N,) and (M,) int64. Each of ``seeds`` draws ``per_class`` labelled examples
-    of every class; ``None`` uses all. ``C`` is the inverse regularisation of scikit-learn's ``LogisticRegression``; it
-    means the same for every code, for codes are centred and divided by one number that gives the training codes mean
-    squared norm 1. Lengths that differ, codes all alike, or a class of too few examples are a ``ValueError``.
+    of every class; ``None`` uses all. ``C``, the inverse regularisation of scikit-learn's ``LogisticRegression``, means
+    the same for every code, for codes are centred and divided by one number that gives the training codes mean squared
+    norm 1. Codes all alike, or a class of too few examples, are a ``ValueError``.
     """
-    if len(train_codes) != len(train_labels) or len(test_codes) != len(test_labels):
-        raise ValueError(
-            f"{len(train_codes)} training codes with {len(train_labels)} labels, "
-            f"{len(test_codes)} test codes with {len(test_labels)}"
-        )
+    sizes = len(train_codes), len(train_labels), len(test_codes), len(test_labels)
+    if sizes[0] != sizes[1] or sizes[2] != sizes[3]:
+        raise ValueError("{} training codes with {} labels, {} test codes with {}".format(*sizes))
     mean = train_codes.mean(0)
     scale = (train_codes - mean).square().sum(1).mean().sqrt()
     if not scale > 0:

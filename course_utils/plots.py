@@ -1,8 +1,7 @@
 """Figures from arrays or tensors: every function returns a matplotlib ``Figure``; nothing here computes results.
 
 A returned figure is closed in pyplot, so a notebook shows it once, as the value of the cell. ``axis`` draws into axes
-that are there, ``title`` stands above them. The colours, of Okabe & Ito and, for the ten classes, of Paul Tol's "muted"
-set, can be told apart with the common kinds of colour blindness.
+that are there. The colours, of Okabe & Ito and Paul Tol, can be told apart with the common kinds of colour blindness.
 """
 
 from __future__ import annotations
@@ -43,14 +42,12 @@ def show_images(
 ) -> Figure:
     """Show images (N, C, H, W) or (N, H, W), uint8, or floats of which [0, 1] is shown, in rows of ``columns``.
 
-    ``titles`` are short texts, ``scale`` the width of an image in inches. No images or different sizes: ``ValueError``.
+    ``scale`` is the width of an image in inches. No images, or different sizes, are a ``ValueError``.
     """
     pictures = [as_picture(image) for image in images]
-    if not pictures:
-        raise ValueError("there are no images to show")
     sizes = sorted({picture.shape[:2] for picture in pictures})
-    if len(sizes) > 1:
-        raise ValueError(f"pictures of different sizes: {sizes}")
+    if len(sizes) != 1:
+        raise ValueError(f"pictures of different sizes: {sizes}" if sizes else "there are no images to show")
     height, width = sizes[0]
     columns, space = min(columns, len(pictures)), round((0.35 if titles else 0.08) * width)
     rows, depth = -(-len(pictures) // columns), 3 if any(picture.ndim == 3 for picture in pictures) else 1
@@ -76,10 +73,9 @@ def show_rows(rows: Mapping[str, Any], *, columns: int = 10, title: str = "", sc
 
     All rows are cut to ``columns``, or to the shortest of them. No rows, or an empty row, are a ``ValueError``.
     """
-    if not rows:
-        raise ValueError("there are no rows to show")
-    if empty := [name for name, images in rows.items() if len(images) == 0]:
-        raise ValueError(f"rows without images: {empty}")
+    empty = [name for name, images in rows.items() if len(images) == 0]
+    if empty or not rows:
+        raise ValueError(f"rows without images: {empty}" if empty else "there are no rows to show")
     columns = min(columns, *(len(images) for images in rows.values()))
     pictures = [as_picture(image) for images in rows.values() for image in images[:columns]]
     figure = show_images(pictures, columns=columns, title=title, scale=scale)
@@ -104,8 +100,8 @@ def plot_curves(
 ) -> Figure:
     """Draw curves over x (K,): name → (K,), or (runs, K), of which the mean and a band of one deviation are drawn.
 
-    ``xlabel``, ``ylabel`` with units; ``colours`` name → colour, where names of ``COLOURS`` find theirs by themselves;
-    ``log`` is "x", "y" or "xy" for logarithmic axes. A curve not as long as x is a ``ValueError``.
+    ``colours`` name → colour, where names of ``COLOURS`` find theirs by themselves; ``log`` is "x", "y" or "xy" for
+    logarithmic axes. A curve not as long as x is a ``ValueError``.
     """
     x = _as_array(x)
     runs = _runs(curves, len(x), colours)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -148,21 +149,16 @@ class ChapterResults:
         """
         values = {name: _scalar(name, value) for name, value in numbers.items()}
         header = f"{'number':<34} {'value':>11}   {f'expected ({self.profile})':<24}"
-        lines = [header + " over seeds: mean ± std (runs)" if self.over_seeds else header.rstrip()]
+        lines, outside = [header + " over seeds: mean ± std (runs)" if self.over_seeds else header.rstrip()], []
         for name, value in values.items():
-            line = f"{name:<34} {value:>11.5g}   {self._expected(name, value):<24} {self.over_seeds.get(name, '')}"
-            lines.append(line.rstrip())
+            words = "no band"
+            if band := self.bands.get(name):
+                words = f"{band[0]:g} … {band[1]:g}  {'ok' if in_band(value, band) else 'OUTSIDE'}"
+                outside += [] if in_band(value, band) else [f"{name} = {value:.6g}, expected {band}"]
+            lines.append(f"{name:<34} {value:>11.5g}   {words:<24} {self.over_seeds.get(name, '')}".rstrip())
         _emit(NUMBERS_MIME, {"chapter": self.number, "profile": self.profile, "numbers": values}, "\n".join(lines))
-        outside = [name for name in values if name in self.bands and not in_band(values[name], self.bands[name])]
         if outside and os.environ.get("COURSE_STRICT") == "1":
-            words = (f"{name} = {values[name]:.6g}, expected {self.bands[name]}" for name in outside)
-            raise AssertionError(f"chapter {self.number}: " + "; ".join(words))
-
-    def _expected(self, name: str, value: float) -> str:
-        if name not in self.bands:
-            return "no band"
-        band = self.bands[name]
-        return f"{band[0]:g} … {band[1]:g}  {'ok' if in_band(value, band) else 'OUTSIDE'}"
+            raise AssertionError(f"chapter {self.number}: " + "; ".join(outside))
 
     def keep(self, **arrays: ArrayLike) -> None:
         """Keep arrays for the full run, with six digits; one of more than 5,000 entries is a ``ValueError``."""
@@ -202,9 +198,7 @@ def _emit(mime: str, payload: dict, text: str) -> None:
 
 
 def _scalar(name: str, value: Any) -> float:
-    try:
+    with suppress(TypeError, ValueError, RuntimeError):
         if not isinstance(value, str):
             return float(value)  # of an array or tensor, only if it holds one number
-    except (TypeError, ValueError, RuntimeError):
-        pass
     raise TypeError(f"{name} = {value!r} is not one number; give a scalar, or use keep for arrays")

@@ -11,7 +11,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -43,16 +43,15 @@ def pick_device(prefer: str | torch.device | None = None) -> torch.device:
     """
     import torch
 
-    prefer = prefer or os.environ.get("COURSE_DEVICE") or None
-    if prefer is None:
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    mps = torch.backends.mps.is_available()
+    prefer = prefer or os.environ.get("COURSE_DEVICE")
+    if not prefer:
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
     try:
         device = torch.device(prefer)
     except RuntimeError as error:
         raise ValueError(f"device {str(prefer)!r} is not one PyTorch knows; use 'cpu', 'cuda' or 'mps'") from error
-    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    present = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(mps)}
     if (device.index or 0) >= present.get(device.type, 0):
         raise ValueError(f"device {str(prefer)!r} is not on this machine; use 'cpu', or None to let the course choose")
     return device
@@ -64,23 +63,22 @@ def cores() -> int:
 
 
 def describe_machine() -> dict[str, str | int | float]:
-    """Describe the machine a number was measured on, without naming it or its user.
-
-    Keys: ``python``, ``torch``, ``torchvision``, ``system``, ``processor``, ``cores``, ``memory_gb`` and
-    ``free_disk_gb`` (units of 10⁹ bytes), ``device``.
-    """
+    """Describe the machine a number was measured on, without naming it or its user; a GB has 10⁹ bytes."""
     from importlib.metadata import version
 
     import psutil
     import torch
 
-    device = pick_device()
+    device, processor = pick_device(), platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor_name(),
+        "processor": processor,
         "cores": cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "free_disk_gb": round(shutil.disk_usage(ROOT).free / 1e9, 1),
@@ -92,28 +90,12 @@ def describe_machine() -> dict[str, str | int | float]:
 def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path``, to be renamed to it at the end: a reader sees the old file or the new one.
 
-    If anything is raised meanwhile, Ctrl-C included, the old file stays and no part is left behind. Missing folders
-    are made.
+    If anything is raised meanwhile, Ctrl-C included, the old file alone stays. Missing folders are made.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False) as file:
-        try:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        part = Path(folder, path.name)
+        with part.open("wb") as file:
             yield file
-            file.close()
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(file.name, 0o666 & ~mask)  # a temporary file is readable by its owner only
-            os.replace(file.name, path)
-        except BaseException:
-            file.close()
-            os.unlink(file.name)
-            raise
-
-
-def _processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        os.replace(part, path)

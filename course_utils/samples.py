@@ -1,14 +1,13 @@
 """A set of samples against another: Parzen windows, MMD, Fréchet distance, precision and recall, two-sample tests.
 
-Every function takes points (N, …) of one size, as rows; sets of other sizes or too few points, and values that are
-not finite, are a ``ValueError`` that names the set and the row.
+Every function takes points (N, …) of one size, as rows; other sizes, too few points, and values that are not finite
+are a ``ValueError`` that names the set and the row.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +21,10 @@ from torch import Tensor
 def parzen_log_likelihood(samples: Tensor, test: Tensor, bandwidth: float, *, chunk: int = 500) -> Tensor:
     """Log-density of held-out points (M, …) under a Gaussian window on each of N samples (N, …) → (M,) nats, float64.
 
-    log p(t) = log (1/N) Σ_i N(t; s_i, σ² I). σ is in units of the data: choose it with ``select_bandwidth``, never on
-    the test data. The mean is the published quantity, its standard error std / √M. ``chunk`` test points at a time
-    (memory for chunk · N numbers), in float32 on centred data with ‖t − s‖² as one matrix product: on digits within
-    0.001 nats of a float64 sum at σ = 0.17, the error growing as 1/σ².
-
-    Breuleux, Bengio & Vincent 2011; the protocol of Goodfellow et al. 2014, arXiv 1406.2661. What it is worth: Theis,
-    van den Oord & Bethge 2015, arXiv 1511.01844.
+    log p(t) = log (1/N) Σ_i N(t; s_i, σ² I), σ in units of the data, never chosen on the test data. ``chunk`` test
+    points at a time (memory for chunk · N numbers), in float32 on centred data with ‖t − s‖² as one matrix product: on
+    digits within 0.001 nats of a float64 sum at σ = 0.17, the error growing as 1/σ². Breuleux, Bengio & Vincent 2011,
+    as in Goodfellow et al. 2014, arXiv 1406.2661; what it is worth: Theis et al. 2015, arXiv 1511.01844.
     """
     return _parzen(samples, test, [bandwidth], chunk)[0]
 
@@ -38,9 +34,8 @@ def select_bandwidth(
 ) -> tuple[float, np.ndarray]:
     """Choose the window that gives validation data, not the test data, the greatest mean log-likelihood.
 
-    Tries ``bandwidths``, ascending (25 from 0.05 to 1, evenly spaced in their logarithm, if not given), and returns
-    the best σ with the means (len(bandwidths),) of all, in nats; the rest as in ``parzen_log_likelihood``. The first
-    or the last of several as the best is a ``ValueError``, for then a better one lies outside.
+    Returns the best σ of ``bandwidths``, ascending (25 from 0.05 to 1, evenly spaced in their logarithm, if not given),
+    and the means (len(bandwidths),) of all, in nats. The first or last of several as the best is a ``ValueError``.
     """
     bandwidths = np.geomspace(0.05, 1, 25).tolist() if bandwidths is None else [float(b) for b in bandwidths]
     if bandwidths != sorted(bandwidths):
@@ -48,10 +43,8 @@ def select_bandwidth(
     means = _parzen(samples, valid, bandwidths, chunk).mean(1).numpy()
     best = int(means.argmax())
     if len(bandwidths) > 1 and best in (0, len(bandwidths) - 1):
-        raise ValueError(
-            f"the best of the bandwidths is at the edge, {bandwidths[best]:.4g}: try values beyond it, "
-            f"they ran from {bandwidths[0]:.4g} to {bandwidths[-1]:.4g}"
-        )
+        ends = f"they ran from {bandwidths[0]:.4g} to {bandwidths[-1]:.4g}"
+        raise ValueError(f"the best bandwidth is at the edge, {bandwidths[best]:.4g}: try values beyond it, {ends}")
     return bandwidths[best], means
 
 
@@ -62,7 +55,7 @@ def _parzen(samples: Tensor, test: Tensor, bandwidths: Sequence[float], chunk: i
             raise ValueError(f"bandwidth = {bandwidth} must be positive and finite, in units of the data")
     if not bandwidths or chunk < 1:
         raise ValueError(f"{len(bandwidths)} bandwidths, chunk = {chunk}: both must be at least 1")
-    samples, test = _two_sets(samples, test, names=("samples", "test"), least=(2, 1))
+    samples, test = _two_sets(samples, test, least=(2, 1), names=("samples", "test"))
     centre = samples.cpu().double().mean(0)  # on the CPU: not every device has float64
     samples, test = ((rows.cpu().double() - centre).float().to(rows.device) for rows in (samples, test))
     squares, dim = samples.square().sum(1), samples.shape[1]
@@ -81,25 +74,22 @@ def mmd(x: Tensor, y: Tensor, *, widths: Sequence[float] | None = None) -> float
     """Squared maximum mean discrepancy of two samples, unbiased: about 0 if both come from one distribution, at most 2.
 
     E[k(x, x') + k(y, y') − 2 k(x, y)] with k the mean of Gaussian kernels exp(−‖a − b‖² / 2w²) over the ``widths`` w,
-    in units of the data; the median distance of all pairs times ½, 1 and 2 if not given. Not clipped, so it may be
-    negative: clipping at 0 would bias it. Gretton et al. 2012, JMLR 13:723–773, equation 3.
+    in units of the data; the median distance of all pairs times ½, 1 and 2 if not given. Not clipped at 0, which would
+    bias it. Gretton et al. 2012, JMLR 13:723–773, equation 3.
     """
-    kernel = _kernel(*_two_sets(x, y, names=("x", "y"), least=(2, 2)), widths)
+    kernel = _kernel(*_two_sets(x, y, least=(2, 2)), widths)
     return float(_unbiased(kernel, torch.arange(len(kernel)) < len(x)))
 
 
-def mmd_test(
-    x: Tensor, y: Tensor, *, permutations: int = 500, seed: int = 0, widths: Sequence[float] | None = None
-) -> tuple[float, float]:
+def mmd_test(x: Tensor, y: Tensor, *, permutations: int = 500, seed: int = 0) -> tuple[float, float]:
     """Test by permutation whether two samples come from one distribution → (statistic of ``mmd``, p-value).
 
     The points are divided anew at random, ``permutations`` times, as ``seed`` decides; the p-value is the share of
-    divisions, the true one among them, whose statistic is at least as large, so never below 1 / (permutations + 1).
-    It is uniform if both come from one distribution.
+    divisions, the true one among them, whose statistic is at least as large: uniform if the distribution is the same.
     """
     if permutations < 1:
         raise ValueError(f"permutations = {permutations}; at least one is needed, some hundreds for a small p-value")
-    kernel = _kernel(*_two_sets(x, y, names=("x", "y"), least=(2, 2)), widths)
+    kernel = _kernel(*_two_sets(x, y, least=(2, 2)))
     generator, first = torch.Generator().manual_seed(seed), torch.arange(len(kernel)) < len(x)
     order = torch.rand(permutations, len(kernel), generator=generator).argsort(1)
     values = _unbiased(kernel, torch.cat([first[None], first[order]]))  # the true division is the first row
@@ -107,7 +97,7 @@ def mmd_test(
     return float(values[0]), float((1 + as_large.sum()) / (1 + permutations))
 
 
-def _kernel(x: Tensor, y: Tensor, widths: Sequence[float] | None) -> Tensor:
+def _kernel(x: Tensor, y: Tensor, widths: Sequence[float] | None = None) -> Tensor:
     """Kernel matrix (N + M, N + M) of all points, float64, with a diagonal of zeros."""
     points = torch.cat([x, y]).cpu().double()
     distances = torch.cdist(points, points)
@@ -137,12 +127,11 @@ def _unbiased(kernel: Tensor, first: Tensor) -> Tensor:
 def frechet_distance(x: Tensor, y: Tensor) -> float:
     """Fréchet distance of features (N, d) and (M, d), each taken as a Gaussian, in squared units of the features.
 
-    ‖μ_x − μ_y‖² + tr(C_x + C_y − 2 (C_x^½ C_y C_x^½)^½), the squared 2-Wasserstein distance of the Gaussians; 0 for
-    equal means and covariances. The d² numbers of a covariance must be known well: with few points for d the value
-    is too large. Dowson & Landau 1982, Journal of Multivariate Analysis 12:450–455; for pictures Heusel et al. 2017,
-    arXiv 1706.08500.
+    ‖μ_x − μ_y‖² + tr(C_x + C_y − 2 (C_x^½ C_y C_x^½)^½), the squared 2-Wasserstein distance of the Gaussians; too large
+    with few points for the d² numbers of a covariance. Dowson & Landau 1982, Journal of Multivariate Analysis
+    12:450–455; for pictures Heusel et al. 2017, arXiv 1706.08500.
     """
-    x, y = (rows.cpu().double() for rows in _two_sets(x, y, names=("x", "y"), least=(2, 2)))
+    x, y = (rows.cpu().double() for rows in _two_sets(x, y, least=(2, 2)))
     first, second = (torch.cov(rows.T).reshape(rows.shape[1], -1) for rows in (x, y))
     values, vectors = torch.linalg.eigh(first)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.T
@@ -151,55 +140,51 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     return float(distance.clamp_min(0))
 
 
-def precision_recall(real: Tensor, generated: Tensor, *, k: int = 3, chunk: int = 1000) -> tuple[float, float]:
+def precision_recall(real: Tensor, generated: Tensor, *, k: int = 3) -> tuple[float, float]:
     """Share of generated points inside the real set, and of real points inside the generated one, both in [0, 1].
 
     A point is inside a set if it lies no farther from at least one member than that member's ``k``-th nearest
-    neighbour in the set. Take equally many of each, features (N, d), for both numbers depend on the sizes. ``chunk``
-    points at a time: memory against calls. Kynkäänniemi et al. 2019, arXiv 1904.06991, with their k = 3.
+    neighbour in the set. Take equally many of each, features (N, d), for both numbers depend on the sizes.
+    Kynkäänniemi et al. 2019, arXiv 1904.06991, with their k = 3.
     """
     if k < 1:
         raise ValueError(f"k = {k}; the radius is the distance to the k-th neighbour, k ≥ 1")
-    real, generated = _two_sets(real, generated, names=("real", "generated"), least=(k + 1, k + 1))
-    return _inside(real, generated, k, chunk), _inside(generated, real, k, chunk)
+    real, generated = _two_sets(
+        real.cpu().double(), generated.cpu().double(), least=(k + 1, k + 1), names=("real", "generated")
+    )
+    return _inside(real, generated, k), _inside(generated, real, k)
 
 
-def _inside(members: Tensor, points: Tensor, k: int, chunk: int) -> float:
-    """Share of points that lie within the radius of at least one member."""
-    members, points = members.cpu().double(), points.cpu().double()
+def _inside(members: Tensor, points: Tensor, k: int, chunk: int = 1000) -> float:
+    """Share of points that lie within the radius of at least one member, ``chunk`` at a time to save memory."""
     radii = torch.cat([torch.cdist(part, members).kthvalue(k + 1, dim=1).values for part in members.split(chunk)])
     inside = [(torch.cdist(part, members) <= radii).any(1) for part in points.split(chunk)]
     return float(torch.cat(inside).double().mean())
 
 
-def classifier_two_sample(x: Tensor, y: Tensor, *, classifier: Any = None, seed: int = 0) -> tuple[float, float]:
+def classifier_two_sample(x: Tensor, y: Tensor, *, seed: int = 0) -> tuple[float, float]:
     """Test whether a classifier, trained on half of the points, can tell the other halves of two samples apart.
 
-    Features (N, d) and (N, d), equally many, or guessing is not right half the time (``ValueError``). Returns the
-    accuracy on the held-out halves and the probability of at least as many right answers by guessing (binomial with
-    ½). ``classifier`` has ``fit`` and ``predict`` as in scikit-learn: logistic regression on standardised features if
-    not given; ``seed`` decides the halves. Lopez-Paz & Oquab 2017, arXiv 1610.06545.
+    Features (N, d) and (N, d), equally many (else ``ValueError``); the classifier is a logistic regression on
+    standardised features, ``seed`` decides the halves. Returns the accuracy on the held-out halves and the probability
+    of at least as many right answers by guessing (binomial with ½). Lopez-Paz & Oquab 2017, arXiv 1610.06545.
     """
-    x, y = _two_sets(x, y, names=("x", "y"), least=(4, 4))
+    x, y = _two_sets(x, y, least=(4, 4))
     if len(x) != len(y):
         raise ValueError(f"{len(x)} points against {len(y)}: give equally many, or guessing is better than one half")
     generator = torch.Generator().manual_seed(seed)
     halves = [rows.cpu().double()[torch.randperm(len(rows), generator=generator)].chunk(2) for rows in (x, y)]
-    (train, labels), (test, truth) = (
-        (torch.cat(parts).numpy(), np.repeat([0, 1], [len(part) for part in parts]))
-        for parts in zip(*halves, strict=True)
-    )
-    classifier = classifier or make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    right = int((classifier.fit(train, labels).predict(test) == truth).sum())
+    train, test = (torch.cat(parts).numpy() for parts in zip(*halves, strict=True))
+    labels, truth = (np.repeat([0, 1], len(half) // 2) for half in (train, test))
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)).fit(train, labels)
+    right = int((classifier.predict(test) == truth).sum())
     return right / len(truth), float(binom.sf(right - 1, len(truth), 0.5))
 
 
-def _two_sets(
-    first: Tensor, second: Tensor, *, names: tuple[str, str], least: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
+def _two_sets(*sets: Tensor, least: tuple[int, int], names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
     """Return both sets as rows (N, D) of floats, after checking them."""
     rows = []
-    for points, name, count in zip((first, second), names, least, strict=True):
+    for points, name, count in zip(sets, names, least, strict=True):
         if len(points) < count:
             raise ValueError(f"{name} has {len(points)} points; at least {count} are needed")
         flat = points.flatten(1) if points.ndim > 1 else points[:, None]
@@ -210,5 +195,5 @@ def _two_sets(
         rows.append(flat.detach())
     if rows[0].shape[1] != rows[1].shape[1]:
         sizes = f"{rows[0].shape[1]} and {rows[1].shape[1]}"
-        raise ValueError(f"{names[0]} and {names[1]} have points of different dimension: {sizes}")
+        raise ValueError(f"{' and '.join(names)} have points of different dimension: {sizes}")
     return rows[0], rows[1]

@@ -1,11 +1,9 @@
 """House numbers drawn from known causes: crops like those of SVHN, and what each of them was made of.
 
-A crop is made the way a photograph is: a number is painted on a wall or a plate, turned and slanted, blurred
-by the optics, lit unevenly, seen by a sensor of few noisy pixels, and enlarged to the size asked for.
-
-What it lacks beside real crops: other crops of the same photograph (here all are independent), the unequal
-frequencies of real digits, brick, foliage and other texture, letters and house fronts in the background,
-cast shadows and reflections, hand-made numerals, compression artefacts, and labels that are wrong.
+A crop is made the way a photograph is: a number is painted on a wall or a plate, turned and slanted, blurred by the
+optics, lit unevenly, seen by a sensor of few noisy pixels, and enlarged to the size asked for. Only real crops have
+others of the same photograph, unequal frequencies of digits, brick, foliage, letters, house fronts, reflections,
+hand-made numerals, compression artefacts, and labels that are wrong.
 """
 
 from __future__ import annotations
@@ -33,61 +31,50 @@ WARM_COOL, GREEN_PURPLE = np.array([1.0, 0.0, -1.0]), np.array([-0.5, 1.0, -0.5]
 def street_digits(n: int, *, seed: int = 0, size: int = 32) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Draw colour crops of house numbers; the label is the digit in the middle.
 
-    Picture i depends on ``seed``, ``size`` and i alone, not on n: more pictures continue the same series.
-    Every ten in a row (0–9, 10–19, …) show every digit once.
-
     Returns images (n, 3, size, size) uint8, ``size`` from 8; labels (n,) int64 in 0 … 9; and the factors by name. n
-    below 1, a negative seed or a smaller size is a ``ValueError``. A picture can change by a few grey levels with the
-    version of Pillow or of the fonts.
+    below 1, a negative seed or a smaller size is a ``ValueError``. Picture i depends on ``seed``, ``size`` and i alone;
+    every ten in a row (0–9, 10–19, …) show every digit once. A picture can change by a few grey levels with the version
+    of Pillow or of the fonts.
 
-    The factors are arrays (n,), or of the shape that follows; lengths are shares of the picture's side:
-    ``digit`` the labelled digit, the label itself; ``font`` its place in ``FONTS``; ``height``; ``width`` its stretch
-    across, 1 = the font's own; ``weight`` steps by which strokes are thickened, 0, 1, 2; ``shift`` (n, 2) its place
-    off the middle, right and down; ``tilt`` degrees, counter-clockwise; ``slant`` shear, as a share of the height;
-    ``neighbours`` (n, 4) digits two and one to the left, one and two to the right, −1: none; ``spacing`` from digit
-    to digit; ``background``, ``foreground``, ``wall`` (n, 3) each, colours in [0, 1] of the ground, of the digits and
-    around the plate; ``contrast`` foreground's brightness minus background's; ``plate`` margin of the plate around
-    the number, 0: no plate; ``shadow`` (n, 2) offset of the digits' shadow, right and down, 0, 0: none; ``blur``
-    standard deviation of the Gaussian blur; ``resolution`` pixels of the sensor along a side, fewer than ``size``
-    blur further; ``shade`` strength of the uneven light, 1 = from black to white; ``noise`` standard deviation of the
-    sensor's noise, likewise.
+    The factors are arrays (n,), or of the shape that follows; lengths are shares of the picture's side: ``digit`` the
+    label; ``font`` its place in ``FONTS``; ``height``; ``width`` its stretch across, 1 = the font's own; ``weight``
+    steps by which strokes are thickened, 0, 1, 2; ``shift`` (n, 2) its place off the middle, right and down; ``tilt``
+    degrees, counter-clockwise; ``slant`` shear, as a share of the height; ``neighbours`` (n, 4) digits two and one to
+    the left, one and two to the right, −1: none; ``spacing`` from digit to digit; ``background``, ``foreground``,
+    ``wall`` (n, 3) each, colours in [0, 1] of the ground, of the digits and around the plate; ``contrast`` foreground's
+    brightness minus background's; ``plate`` margin of the plate around the number, 0: no plate; ``shadow`` (n, 2)
+    offset of the digits' shadow, right and down, 0, 0: none; ``blur`` standard deviation of the Gaussian blur;
+    ``resolution`` pixels of the sensor along a side; ``shade`` strength of the uneven light, 1 = from black to white;
+    ``noise`` standard deviation of the sensor's noise, likewise.
 
-    After the synthetic digits of Ganin and Lempitsky (2015), "Unsupervised Domain Adaptation by Backpropagation",
-    section 4; the model is Netzer et al. (2011), "Reading Digits in Natural Images".
+    After Ganin & Lempitsky 2015, arXiv 1409.7495, section 4; the model is Netzer et al. 2011, "Reading Digits in
+    Natural Images".
     """
     if n < 1 or seed < 0 or size < 8:
         raise ValueError(f"n = {n}, seed = {seed}, size = {size}: n must be 1 or more, seed 0 or more, size 8 or more")
     images = np.empty((n, 3, size, size), np.uint8)
     rows, line = [], Line()
-    for i, digit in enumerate(_labels(n, seed)):
+    tens = [np.random.default_rng((seed, ten, 1)).permutation(10) for ten in range(-(-n // 10))]
+    for i, digit in enumerate(np.concatenate(tens)[:n]):
         line.show(f"drawing house numbers: {i:,} of {n:,}")
         rng = np.random.default_rng((seed, i))
         rows.append({"digit": digit, **_causes(rng)})
         images[i] = _photograph(rows[-1], size, rng).transpose(2, 0, 1)
     if line.shown:
-        line.finish(f"drew {n:,} house numbers")
+        line.show(f"drew {n:,} house numbers", last=True)
     factors = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return images, factors["digit"].copy(), factors
 
 
-def _labels(n: int, seed: int) -> np.ndarray:
-    """A permutation of the ten digits for every ten pictures, so that classes are even in any stretch."""
-    tens = [np.random.default_rng((seed, ten, 1)).permutation(10) for ten in range(-(-n // 10))]
-    return np.concatenate(tens)[:n]
-
-
 def _causes(rng: np.random.Generator) -> dict:
     """Everything about one picture but its digit, shade and noise; names as street_digits says."""
-    background, foreground, wall, contrast = _colours(rng)
+    colours = _colours(rng)
     left, right = np.searchsorted((0.45, 0.85), rng.random(2))  # 0, 1 or 2 neighbours on a side
     there = [-left <= place <= right for place in PLACES]
     return {
         "font": int(rng.integers(len(FONTS))),
         "neighbours": np.where(there, rng.integers(0, 10, 4), -1),
-        "background": background,
-        "foreground": foreground,
-        "wall": wall,
-        "contrast": contrast,
+        **colours,
         "height": rng.uniform(0.5, 0.95),
         "width": rng.uniform(0.5, 1.05),
         "weight": int(rng.integers(3)),
@@ -104,7 +91,7 @@ def _causes(rng: np.random.Generator) -> dict:
     }
 
 
-def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def _colours(rng: np.random.Generator) -> dict:
     """Background, foreground and wall: little saturation, brightness far apart or hardly so."""
     light = 0.05 + 0.9 * rng.beta(1.4, 1.7)
     step = min(0.36 * math.exp(0.42 * rng.standard_normal()), 0.85)
@@ -115,8 +102,8 @@ def _colours(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarr
     tint, cast = _tint(rng), _tint(rng)
     own = _tint(rng) if rng.random() < 0.5 else tint / 2
     wall = 0.05 + 0.9 * rng.beta(1.5, 1.8) + _tint(rng) + cast / 2
-    background, foreground = light + tint + cast / 2, ink + own + cast / 2
-    return *np.clip((background, foreground, wall), 0, 1), ink - light
+    colours = {"background": light + tint + cast / 2, "foreground": ink + own + cast / 2, "wall": wall}
+    return {name: colour.clip(0, 1) for name, colour in colours.items()} | {"contrast": ink - light}
 
 
 def _tint(rng: np.random.Generator) -> np.ndarray:
@@ -140,14 +127,15 @@ def _photograph(causes: dict, size: int, rng: np.random.Generator) -> np.ndarray
 def _scene(causes: dict, side: int) -> Image.Image:
     """The painted wall, plate, shadow and digits, side × side pixels."""
     number, plate = _number(causes, side)
-    background, foreground, wall = (_rgb(causes[name]) for name in ("background", "foreground", "wall"))
+    colours = (causes["background"], causes["foreground"], causes["wall"], causes["background"] / 2)
+    background, foreground, wall, dark = (tuple((255 * c).round().astype(int).tolist()) for c in colours)
     scene = Image.new("RGB", (side, side), background if plate is None else wall)
     if plate is not None:
         scene.paste(background, mask=_seen(plate, causes, side))
     digits = _seen(number, causes, side)
     if causes["shadow"].any():
         right, down = (round(side * float(share)) for share in causes["shadow"])
-        scene.paste(_rgb(causes["background"] / 2), (right, down), digits)
+        scene.paste(dark, (right, down), digits)
     scene.paste(foreground, mask=digits)
     return scene
 
@@ -156,17 +144,14 @@ def _number(causes: dict, side: int) -> tuple[Image.Image, Image.Image | None]:
     """Masks of the digits and of the plate, upright on a sheet twice as wide, the labelled digit in its middle."""
     tall, sheet = side * 3 // 4, Image.new("L", (2 * side, 2 * side))
     gap, middle = causes["spacing"] * tall, side
-    glyph = _glyph(causes["font"], causes["weight"], int(causes["digit"]), tall)
-    left, right = middle - glyph.width / 2, middle + glyph.width / 2
-    sheet.paste(255, (round(left), middle - tall // 2), glyph)
-    for place in (1, 2, -1, -2):
-        digit = int(causes["neighbours"][PLACES.index(place)])
-        if digit < 0:
-            continue
-        glyph = _glyph(causes["font"], causes["weight"], digit, tall)
-        x = right + gap if place > 0 else left - gap - glyph.width
-        sheet.paste(255, (round(x), middle - tall // 2), glyph)
-        left, right = min(left, x), max(right, x + glyph.width)
+    left = right = float(middle)
+    digits = dict(zip(PLACES, causes["neighbours"], strict=True)) | {0: causes["digit"]}
+    for place in (0, 1, 2, -1, -2):
+        if digits[place] >= 0:
+            glyph = _glyph(causes["font"], causes["weight"], int(digits[place]), tall)
+            x = right + gap if place > 0 else left - gap - glyph.width if place else middle - glyph.width / 2
+            sheet.paste(255, (round(x), middle - tall // 2), glyph)
+            left, right = min(left, x), max(right, x + glyph.width)
     if not causes["plate"]:
         return sheet, None
     plate, margin = Image.new("L", sheet.size), causes["plate"] * tall
@@ -206,8 +191,3 @@ def _interpolation(side: int) -> np.ndarray:
     places, knots = np.linspace(0, 3, side)[:, None], np.arange(4)
     distance = np.clip(np.abs(places - knots), 0, 1)
     return 0.5 + 0.5 * np.cos(np.pi * distance)
-
-
-def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
-    red, green, blue = (round(255 * float(channel)) for channel in colour)
-    return red, green, blue

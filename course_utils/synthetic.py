@@ -1,7 +1,4 @@
-"""Toy distributions in the plane (and one roll in space) whose density is known, to test ideas on.
-
-Each ``…_points`` draws samples; ``Mixture`` and the smoothed ring and spiral also give log-densities.
-"""
+"""Toy distributions in the plane (and one roll in space) whose density is known, to test ideas on."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from torch import Tensor
 class Mixture:
     """Mixture of isotropic Gaussians, Σ_k w_k N(x; m_k, σ_k² I): means (K, D), scales (K,) σ_k, weights (K,).
 
-    Weights that are negative or do not add up to 1, and scales that are not positive, are a ``ValueError``.
+    ``ValueError`` for weights that are negative or do not add up to 1, and for scales that are not positive.
     """
 
     means: Tensor
@@ -54,10 +51,7 @@ class Mixture:
 
 
 def smoothed_curve(points: Tensor, sigma: float) -> Mixture:
-    """Return the density of a curve blurred by N(0, σ² I): equal Gaussians on its points (K, D).
-
-    Exact for data spread evenly over the given points and then blurred; choose them closer than σ.
-    """
+    """Return the density of a curve blurred by N(0, σ² I): equal Gaussians on its points (K, D), closer than σ."""
     if sigma <= 0:
         raise ValueError(f"sigma = {sigma} must be positive")
     count = len(points)
@@ -85,14 +79,11 @@ def mixture_of_two() -> Mixture:
     return Mixture(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.tensor([0.5, 1.1]), torch.tensor([0.6, 0.4]))
 
 
-def swiss_roll(n: int, *, noise: float = 0.0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw points (n, 3) of a rolled-up sheet, blurred by N(0, noise² I), and the sheet's own coordinates (n, 2).
-
-    These are the arc length along the roll and the height, both in the units of the points.
-    """
+def swiss_roll(n: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Draw points (n, 3) of a rolled-up sheet, and its own coordinates (n, 2): arc length along the roll, height."""
     generator = torch.Generator().manual_seed(seed)
     angle = 1.5 * math.pi * (1 + 2 * torch.rand(n, generator=generator))
     height = 21 * torch.rand(n, generator=generator)
     points = torch.stack([angle * angle.cos(), height, angle * angle.sin()], dim=1)
     arc = 0.5 * (angle * torch.sqrt(1 + angle**2) + torch.asinh(angle))
-    return points + noise * torch.randn(n, 3, generator=generator), torch.stack([arc, height], dim=1)
+    return points, torch.stack([arc, height], dim=1)

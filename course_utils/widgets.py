@@ -46,11 +46,11 @@ def static_twin(
     rows = -(-len(pictures) // columns)
     height = width * pictures[0].shape[0] / pictures[0].shape[1] + 0.3
     figure, axes = plt.subplots(rows, columns, figsize=(columns * width, rows * height), squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
     for axis, value, picture in zip(axes.flat, values, pictures, strict=False):
         axis.imshow(picture)
         axis.set_title(label(value))
+    for axis in axes.flat:
+        axis.set_axis_off()
     plt.close(figure)
     return figure
 

@@ -67,17 +67,24 @@ def test_the_device_wins_over_the_environment(numbers, monkeypatch):
 
 
 def test_what_would_fill_a_cuda_device_is_not_resident(monkeypatch):
-    """Resident data and one epoch in its order may fill at most half of the free memory."""
+    """Resident data may fill at most half of the free memory."""
     images = torch.zeros(100, 1, dtype=torch.uint8)
-    for free, fits in ((400, True), (399, False)):
+    for free, fits in ((200, True), (199, False)):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**9))
         assert batches._fits(images, torch.device("cuda")) is fits
 
 
-@pytest.mark.parametrize("resident", [True, False])
-def test_taking_batches_draws_nothing_from_the_global_generator(numbers, resident):
+@pytest.fixture(params=[True, False], ids=["resident", "away"])
+def resident(request, monkeypatch):
+    """Let data fit on the device or not."""
+    monkeypatch.setattr(batches, "_fits", lambda images, device: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("kind", [torch.as_tensor, TensorDataset])
+def test_taking_batches_draws_nothing_from_the_global_generator(numbers, kind):
     before = torch.get_rng_state()
-    _seen(Batches(numbers, 5, resident=resident))
+    _seen(Batches(kind(numbers), 5))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -87,24 +94,32 @@ def test_without_shuffling_the_order_is_that_of_the_data(numbers):
 
 @pytest.mark.parametrize("with_labels", [False, True])
 def test_the_loader_gives_the_same_batches_as_resident_data(digits, with_labels):
-    resident, loader, dataset = (
-        list(Batches(data, 16, seed=3, with_labels=with_labels, resident=stay).epoch(2))
-        for data, stay in ((digits.train, True), (digits.train, False), (Pairs(digits.train), None))
+    resident, loader = (
+        Batches(data, 16, seed=3, with_labels=with_labels) for data in (digits.train, Pairs(digits.train))
     )
-    assert len(resident) == len(loader) == len(dataset) == 4
-    for ours, *others in zip(resident, loader, dataset, strict=True):
-        for other in others:
-            torch.testing.assert_close(ours, other, rtol=0, atol=0)
+    assert resident.resident and not loader.resident
+    first, second = list(resident.epoch(2)), list(loader.epoch(2))
+    assert len(first) == len(second) == 4
+    for ours, other in zip(first, second, strict=True):
+        torch.testing.assert_close(ours, other, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("resident", [True, False])
-def test_channels_last_changes_the_layout_and_nothing_else(resident):
+def test_batches_are_the_same_wherever_the_data_lie(digits, resident):
+    ours = Batches(digits.train, 16, seed=3, with_labels=True)
+    assert ours.resident is resident
+    images, labels = digits.train.images[ours.order(2)], digits.train.labels[ours.order(2)]
+    for k, (x, y) in enumerate(ours.epoch(2)):
+        assert torch.equal(x, images[16 * k : 16 * k + 16] / 255) and torch.equal(y, labels[16 * k : 16 * k + 16])
+
+
+@pytest.mark.parametrize("kind", [torch.as_tensor, TensorDataset])
+def test_channels_last_changes_the_layout_and_nothing_else(kind):
     pixels = torch.arange(6 * 3 * 4 * 5, dtype=torch.uint8).view(6, 3, 4, 5)
-    options = {"batch_size": 4, "seed": 3, "resident": resident}
-    for x, plain in zip(Batches(pixels, channels_last=True, **options), Batches(pixels, **options), strict=True):
+    data, options = kind(pixels), {"batch_size": 4, "seed": 3}
+    for x, plain in zip(Batches(data, channels_last=True, **options), Batches(data, **options), strict=True):
         assert torch.equal(x, plain) and plain.is_contiguous()
         assert x.stride() == (3 * 4 * 5, 1, 5 * 3, 3)  # the three colours of a pixel side by side
-    flat = next(iter(Batches(pixels.flatten(1), channels_last=True, **options)))
+    flat = next(iter(Batches(kind(pixels.flatten(1)), channels_last=True, **options)))
     assert flat.shape == (4, 60) and flat.is_contiguous()
 
 
@@ -122,9 +137,8 @@ def test_bytes_become_floats_in_the_unit_interval_and_floats_pass(digits):
     assert digits.train.images.dtype == torch.uint8  # the data are as they were
 
 
-@pytest.mark.parametrize("resident", [True, False])
-def test_bytes_are_resident_as_bytes(digits, resident):
-    assert Batches(digits.train, resident=resident).images.dtype == torch.uint8
+def test_bytes_stay_bytes_until_they_are_asked_for(digits, resident):
+    assert Batches(digits.train).parts[0].dtype == torch.uint8
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,6 @@ def assert_same(first, again):
         {"channels_last": True},
         {"objective": with_labels, "with_labels": True},
         {"objective": {"one": noisy, "two": second}, "lr": {"one": 1e-2, "two": 1e-3}, "cosine": True},
-        {"optimizer": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), "cosine": True},
     ],
     ids=lambda options: " ".join(options) or "plain",
 )
@@ -172,20 +171,15 @@ def test_an_error_of_the_objective_is_not_taken_for_a_refusal(digits, graphs):
 
 
 @pytest.mark.parametrize(
-    ("device", "resident", "capturable", "words"),
+    ("device", "resident", "words"),
     [
-        ("cpu", True, True, "cpu has no graphs"),
-        ("cuda", False, True, "the data do not lie on the device"),
-        ("cuda", True, False, "SGD was made without capturable=True"),
-        ("cuda", True, True, ""),
+        ("cpu", True, "cpu has no graphs"),
+        ("cuda", False, "the data do not lie on the device"),
+        ("cuda", True, ""),
     ],
 )
-def test_what_stands_in_the_way_is_said(device, resident, capturable, words):
-    weight = [nn.Parameter(torch.zeros(2))]
-    adam = torch.optim.Adam(weight)
-    adam.param_groups[0]["capturable"] = True
-    optimizers = [adam] if capturable else [adam, torch.optim.SGD(weight, lr=0.1)]
-    assert capture.obstacle(optimizers, resident, torch.device(device)) == words
+def test_what_stands_in_the_way_is_said(device, resident, words):
+    assert capture.obstacle(resident, torch.device(device)) == words
 
 
 def test_a_dataset_is_not_captured_and_trains_as_before(digits):

@@ -75,7 +75,6 @@ CASES = {
     "noise": TRAIN,
     "hook": "watch = Watch()\n" + TRAIN.replace("**options", "on_epoch_end=watch, **options"),
     "cosine, bf16": TRAIN.replace("**options", "cosine=True, bf16=True, **options"),
-    "optimizer": TRAIN.replace("**options", "optimizer=lambda p: torch.optim.SGD(p, lr=rate, momentum=0.5), **options"),
     "two players": """model = nn.ModuleDict({"a": nn.Linear(16, 16), "b": nn.Linear(16, 1)})
 both = {name: lambda m, x, name=name: {"loss": m[name](x.flatten(1)).square().mean()} for name in ("a", "b")}
 history = fit(model, both, x, **options | {"lr": {"a": 0.1, "b": 0.2}})""",

@@ -89,11 +89,10 @@ def _slow_two_nn(points: np.ndarray, discard: float) -> float:
     return float(x[:keep] @ y[:keep] / (x[:keep] @ x[:keep]))
 
 
-@pytest.mark.parametrize(("options", "discard"), [({}, 0.1), ({"discard": 0.3}, 0.3), ({"discard": 0}, 0)])
-def test_two_nn_is_its_slow_twin(rng, options, discard):
+def test_two_nn_is_its_slow_twin(rng):
     points = rng.normal(size=(150, 3)).astype(np.float32)
-    expected = _slow_two_nn(points, discard)
-    assert two_nn_dimension(torch.tensor(points), **options) == pytest.approx(expected, rel=1e-5)
+    expected = _slow_two_nn(points, 0.1)
+    assert two_nn_dimension(torch.tensor(points)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_ten_different_points_are_enough_for_two_nn(rng):
@@ -119,9 +118,6 @@ def test_two_nn_ignores_duplicates_and_order(rng):
 
 
 def test_two_nn_refuses_what_it_cannot_judge():
-    for discard in (1, -0.1):
-        with pytest.raises(ValueError, match=f"discard = {discard}"):
-            two_nn_dimension(torch.randn(20, 2), discard=discard)
     with pytest.raises(ValueError, match="only 1 different points"):
         two_nn_dimension(torch.ones(50, 2))
 
@@ -257,15 +253,6 @@ def test_psnr_loses_ten_decibels_for_ten_times_the_squared_error(rng):
     x, step = _tensor(rng.random((3, 1, 5, 5))), _tensor(rng.random((3, 1, 5, 5)))
     loss = psnr(x, x + 0.01 * step) - psnr(x, x + 0.01 * 10**0.5 * step)
     torch.testing.assert_close(loss, torch.full((3,), 10.0), rtol=1e-3, atol=0)
-    torch.testing.assert_close(psnr(255 * x, 255 * (x + step), data_range=255), psnr(x, x + step), rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("metric", [psnr, ssim])
-def test_the_range_of_the_pixels_is_1_if_none_is_given(rng, metric):
-    x, x_hat = (_tensor(rng.random((2, 1, 12, 12))) for _ in range(2))
-    torch.testing.assert_close(metric(x, x_hat), metric(x, x_hat, data_range=1))
-    torch.testing.assert_close(metric(x, x_hat), metric(9 * x, 9 * x_hat, data_range=9), rtol=1e-4, atol=1e-5)
-    assert (metric(x, x_hat, data_range=2) > metric(x, x_hat)).all()
 
 
 def test_eleven_pixels_are_enough_for_ssim(rng):
@@ -289,6 +276,3 @@ def test_similarity_refuses_what_it_cannot_compare():
         ssim(a[0, 0], a[0, 0])
     with pytest.raises(ValueError, match="images of 10 × 12 pixels"):
         ssim(a[..., :10, :], a[..., :10, :])
-    for metric in (psnr, ssim):
-        with pytest.raises(ValueError, match="data_range = 0 must be positive"):
-            metric(a, a, data_range=0)

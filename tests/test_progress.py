@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from course_utils import progress
-from course_utils.progress import Line, in_words, seconds_left, track
+from course_utils.progress import Line, in_words, track
 
 
 class Clock:
@@ -45,7 +45,7 @@ def test_a_log_gets_a_plain_line_every_ten_seconds(clock, capsys):
     for second in range(1, 31):
         clock.now += 1
         line.show(f"at {second}")
-    line.finish("done")
+    line.show("done", last=True)
     printed = capsys.readouterr().out
     assert printed == "at 3\nat 14\nat 25\ndone\n"
     assert "\r" not in printed and "\x1b" not in printed
@@ -58,7 +58,7 @@ def test_a_terminal_rewrites_one_line(clock, monkeypatch):
     for _ in range(40):
         clock.now += 0.1
         line.show(f"{clock.now:.1f}")
-    line.finish("done")
+    line.show("done", last=True)
     text = terminal.getvalue()
     assert text.count("\n") == 1 and text.endswith("\r\x1b[Kdone\n")
     assert 6 <= text.count("\r") <= 9  # two of the four seconds, at most four times each, and the end
@@ -82,7 +82,7 @@ def test_a_notebook_updates_one_output(clock, monkeypatch, capsys):
     line.show("first")
     clock.now += 1
     line.show("second")
-    line.finish("done")
+    line.show("done", last=True)
     assert shown == [("new", "first"), ("update", "second"), ("update", "done")]
     assert capsys.readouterr().out == ""
 
@@ -91,7 +91,7 @@ def test_switched_off_it_never_writes(clock, capsys):
     line = Line(enabled=False)
     clock.now += 100
     line.show("no")
-    line.finish("no")
+    line.show("no", last=True)
     assert not line.due() and capsys.readouterr().out == ""
 
 
@@ -109,9 +109,10 @@ def test_track_yields_everything_and_says_how_long_the_rest_takes(clock, capsys)
     ]
 
 
-@pytest.mark.parametrize(("elapsed", "done", "total", "left"), [(10, 1, 3, 20), (3, 0.25, 2, 21), (8, 4, 4, 0)])
-def test_the_rest_takes_as_long_as_what_is_done(elapsed, done, total, left):
-    assert seconds_left(elapsed, done, total) == pytest.approx(left)
+def test_a_string_is_put_before_every_text(capsys):
+    Line("VAE").show("done", last=True)
+    Line(True).show("done", last=True)
+    assert capsys.readouterr().out == "VAE: done\ndone\n"
 
 
 def test_a_line_knows_how_long_it_has_been_there(clock):

@@ -107,18 +107,12 @@ def test_the_length_along_the_roll_is_the_integral_over_its_angle():
         assert math.atan2(point[2], point[0]) == pytest.approx(math.remainder(float(t[-1]), 2 * math.pi), abs=1e-5)
 
 
-def test_noise_blurs_the_roll_by_what_was_asked():
-    clean, _ = swiss_roll(5000, seed=2)
-    blurred, _ = swiss_roll(5000, noise=0.5, seed=2)
-    assert float((blurred - clean).std()) == pytest.approx(0.5, rel=0.03)
-
-
 @pytest.mark.parametrize(
     ("plain", "written_out", "other"),
     [
         (ring, lambda: ring(400, radius=1.0), lambda: ring(radius=2.0)),
         (spiral, lambda: spiral(400, turns=1.5, radius=1.0), lambda: spiral(turns=2.0)),
-        (lambda: swiss_roll(9)[0], lambda: swiss_roll(9, noise=0.0, seed=0)[0], lambda: swiss_roll(9, seed=1)[0]),
+        (lambda: swiss_roll(9)[0], lambda: swiss_roll(9, seed=0)[0], lambda: swiss_roll(9, seed=1)[0]),
         (
             lambda: mixture_of_two().sample(9),
             lambda: mixture_of_two().sample(9, seed=0),

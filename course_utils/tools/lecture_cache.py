@@ -286,7 +286,7 @@ class Training(Result):
         self.name = f"a training of {type(self.model).__name__}"
 
     def reached(self) -> str:
-        parts = [self.given[name] for name in ("objective", "optimizer", "train", "valid")]
+        parts = [self.given[name] for name in ("objective", "train", "valid")]
         return reached(self.model.train(), parts, weights=self.model.state_dict(keep_vars=True).values())
 
     def compute(self) -> Any:
@@ -318,9 +318,8 @@ class Training(Result):
         for name, part in self.model.named_parameters():
             part.grad = state["gradients"].get(name)
         checkpoint.set_random_states(state["random"])
-        label = f"{self.given['progress']}: " if isinstance(self.given["progress"], str) else ""
         took = f"loaded: trained before in {sum(row['seconds'] for row in history):.0f} s"
-        Line(bool(self.given["progress"])).finish(f"{label}{in_words(history[-1], self.given['epochs'])} · {took}")
+        Line(self.given["progress"]).show(f"{in_words(history[-1], self.given['epochs'])} · {took}", last=True)
         return history
 
 
