@@ -1,0 +1,148 @@
+"""Chapters on the pretended device: what begins and ends their kernel, their small parameters, and how they are run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from course_utils import runtime
+from course_utils.runtime import ROOT
+from helpers import pretend
+
+#: Chapter → parameters with which it takes seconds. No number is judged, so a network need not learn anything.
+SMALL: dict[str, dict[str, Any]] = {
+    "00_start_here": {"epochs": 2},
+    "01_generative_models": {"seeds": 1, "price_sizes": [50, 200], "price_repeats": 2, "nn_sizes": [250, 500]},
+    "02_autoencoder": {
+        "draws": 1,
+        "tunings": 1,
+        "width": 128,
+        "epochs": 2,
+        "linear_steps": 20,
+        "copy_epochs": 1,
+        "few_steps": 4,
+    },
+    "03_convolutional_autoencoder": {
+        "crops": 640,
+        "up_seeds": 1,
+        "up_epochs": 1,
+        "digits": 500,
+        "conv_epochs": 2,
+        "dense_epochs": 4,
+    },
+    "04_denoising_autoencoder": {
+        "epochs": 1,
+        "side_epochs": 1,
+        "pictures": 8,
+        "tuning_pictures": 1,
+        "distances": [2],
+        "copy_epochs": 1,
+        "width": 128,
+        "code_epochs": 2,
+        "draws": 1,
+        "spiral_steps": 20,
+    },
+    "05_variational_autoencoder": {
+        "main_hidden": [32],
+        "main_epochs": 4,
+        "small_epochs": 2,
+        "lab_epochs": 2,
+        "iw_images": 10,
+        "iw_draws": 5,
+        "draws": 1,
+    },
+    "06_svhn": {
+        "train_size": 200,
+        "epochs": 1,
+        "latent_dim": 8,
+        "codes": [4],
+        "label_steps": 20,
+        "speed_rounds": 1,
+    },
+    "07_evaluation": {
+        "samples": 1000,
+        "compared": 100,
+        "epochs": 1,
+        "conv_epochs": 1,
+        "judge_epochs": 1,
+        "small_epochs": 1,
+        "iw_images": 4,
+        "centroids": [50, 1000],
+        "kmeans_seeds": 1,
+        "board_centroids": 50,
+        "patch_counts": [100, 1000],
+        "repeats": 20,
+        "power_repeats": 2,
+    },
+}
+#: Chapters that never ask for a device.
+ELSEWHERE = {"01_generative_models"}
+
+
+def begin(float64: bool) -> None:
+    """Let the course, in this kernel, compute on the pretended device; every epoch has one batch, every slider a frame.
+
+    To be called before anything but ``runtime`` is imported from the course.
+    """
+    device, usual = pretend.install(float64), runtime.pick_device
+
+    def pick_device(prefer: Any = None) -> Any:
+        return device if prefer is None or str(prefer).startswith(pretend.NAME) else usual(prefer)
+
+    runtime.pick_device = pick_device
+    from course_utils import widgets
+    from course_utils.batches import Batches
+
+    made, slider, static_twin = Batches.__init__, widgets.slider, widgets.static_twin
+
+    def one_batch(self: Any, *args: Any, **options: Any) -> None:
+        made(self, *args, **options)
+        self.size = min(self.size, self.batch_size)
+
+    Batches.__init__ = one_batch  # type: ignore[method-assign]
+    widgets.slider = lambda draw, values, **options: slider(draw, list(values)[:1], **options | {"start": 0})
+    widgets.static_twin = lambda draw, values, **options: static_twin(draw, values[:1], **options)
+    from course_utils import datasets
+
+    datasets.IMAGES[datasets.DRAWN] = 4000  # drawing all takes a quarter of a minute
+
+
+def end(there: bool) -> None:
+    """Raise if nothing was computed on the device, or something was that should not have been."""
+    if bool(pretend.State.operations) != there:
+        raise AssertionError(f"{pretend.State.operations} operations were carried out on the pretended device")
+
+
+def hold(name: str, *, float64: bool) -> None:
+    """Raise unless a chapter and its solutions run through on the pretended device."""
+    ended = run(chapter(name), float64=float64, there=name not in ELSEWHERE, parameters=SMALL[name])
+    assert ended.ending == "ran", f"{ended.message}\n{ended.traceback}"
+
+
+def chapter(name: str) -> list[tuple[str, list[str]]]:
+    """Return source and tags of every code cell of a chapter and then of its solutions."""
+    import nbformat
+
+    cells = []
+    for path in (ROOT / "notebooks" / f"{name}.ipynb", ROOT / "notebooks" / "solutions" / f"{name}.ipynb"):
+        code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        cells += [(cell.source, cell.metadata.get("tags", [])) for cell in code]
+    return cells
+
+
+def run(cells: list[tuple[str, list[str]]], *, float64: bool, there: bool = True, parameters: Any = ()) -> Any:
+    """Execute cells, given as source and tags, in a kernel whose device is the pretended one; return how it ended."""
+    from nbformat.v4 import new_code_cell, new_notebook, writes
+
+    from course_utils.tools.kernel import Task, execute
+
+    opening = f"__import__('helpers.pretended').pretended.begin({float64})"
+    cells = [(opening, []), *cells, (f"__import__('helpers.pretended').pretended.end({there})", [])]
+    code = [new_code_cell(source, metadata={"tags": tags}) for source, tags in cells]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = writes(new_notebook(cells=code, metadata={"kernelspec": kernel})).encode()
+    path = os.pathsep.join([str(Path(__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {"PYTHONPATH": path, "MPLBACKEND": "Agg"}  # no figure needs to be drawn
+    folder = str(ROOT / "notebooks")
+    return execute(Task("pretended.ipynb", notebook, dict(parameters), 300, 600, environment, folder))
