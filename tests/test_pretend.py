@@ -144,12 +144,12 @@ def test_a_mistake_in_a_notebook_fails_it_and_is_named():
         ("torch.stack([x.sum(), torch.tensor(1.0)])", []),
     ]
     ended = pretended.run(cells, float64=True, parameters={"size": 4})
-    assert ended.ending == "raised" and TWO_DEVICES.removeprefix("DeviceMistake: ") in ended.message
+    assert ended.ending == "raised" and TWO_DEVICES.removeprefix("DeviceMistake: ") in ended.result.message
 
 
 def test_a_notebook_that_leaves_the_device_alone_fails():
     ended = pretended.run([("size = 3", ["parameters"])], float64=True)
-    assert ended.ending == "raised" and "0 operations" in ended.message
+    assert ended.ending == "raised" and "0 operations" in ended.result.message
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -117,7 +117,7 @@ def end(there: bool) -> None:
 def hold(name: str, *, float64: bool) -> None:
     """Raise unless a chapter and its solutions run through on the pretended device."""
     ended = run(chapter(name), float64=float64, there=name not in ELSEWHERE, parameters=SMALL[name])
-    assert ended.ending == "ran", f"{ended.message}\n{ended.traceback}"
+    assert ended.ending == "ran", f"{ended.result.message}\n{ended.result.traceback}"
 
 
 def chapter(name: str) -> list[tuple[str, list[str]]]:
@@ -135,7 +135,8 @@ def run(cells: list[tuple[str, list[str]]], *, float64: bool, there: bool = True
     """Execute cells, given as source and tags, in a kernel whose device is the pretended one; return how it ended."""
     from nbformat.v4 import new_code_cell, new_notebook, writes
 
-    from course_utils.tools.kernel import Task, execute
+    from course_utils.tools.chapter import Chapter, Plan
+    from course_utils.tools.kernel import execute
 
     opening = f"__import__('helpers.pretended').pretended.begin({float64})"
     cells = [(opening, []), *cells, (f"__import__('helpers.pretended').pretended.end({there})", [])]
@@ -144,5 +145,5 @@ def run(cells: list[tuple[str, list[str]]], *, float64: bool, there: bool = True
     notebook = writes(new_notebook(cells=code, metadata={"kernelspec": kernel})).encode()
     path = os.pathsep.join([str(Path(__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment = {"PYTHONPATH": path, "MPLBACKEND": "Agg"}  # no figure needs to be drawn
-    folder = str(ROOT / "notebooks")
-    return execute(Task("pretended.ipynb", notebook, dict(parameters), 300, 600, environment, folder))
+    place = Chapter("pretended", "Pretended", ROOT / "notebooks" / "pretended.ipynb")
+    return execute(Plan(place, "quick", dict(parameters), True, {}, notebook, "key"), environment=environment)
