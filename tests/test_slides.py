@@ -227,7 +227,7 @@ def test_chosen_outputs(what, kinds, text):
     assert text is None or found[0]["text"] == text
 
 
-def test_one_figure_stands_beside_text_unless_it_is_wide():
+def test_one_figure_stands_beside_text_only_where_it_grows_by_that():
     def body(width, height):
         return [{"text": "some words"}, {"code": "", "outputs": [{"png": "", "width": width, "height": height}]}]
 

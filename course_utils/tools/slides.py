@@ -36,6 +36,7 @@ KEYS |= dict.fromkeys(("code", "outputs", "twin", "crop", "after"), str)
 OUTPUTS = ("figures", "text", "all", "none")
 COLUMNS = 80  # of shown code
 WIDEST = 95  # columns of shown output, which is a little smaller
+BODY = (1168, 570)  # width and height, in pixels, of a slide below its title
 LARGEST = 1.7  # times its own size: more would only blur a figure
 #: What a lecture loads: npm package → what of it is copied beside the slides.
 SCRIPTS = {
@@ -279,14 +280,17 @@ def cut(png: str, crop: str) -> str:
 
 
 def _layout(parts: list[dict[str, Any]]) -> str:
-    """Return how parts are set: words alone are larger, a figure that is not wide stands beside its text."""
+    """Return how parts are set: words alone are larger; one figure stands beside its text where it grows by that."""
     outputs = [output for part in parts for output in part.get("outputs", [])]
     text = "\n".join(part["text"] for part in parts if part.get("text"))
     code = any(part.get("code") for part in parts)
     if not outputs:
         return "below" if code else "words"
     if len(outputs) == 1 and "png" in outputs[0] and text and not code and "$$" not in text:
-        return "beside" if outputs[0]["width"] < 1.5 * outputs[0]["height"] else "below"
+        width, height = outputs[0]["width"], outputs[0]["height"]
+        lines = sum(1 + len(line) // 90 for line in text.splitlines())
+        below = min(BODY[0] / width, (BODY[1] - 40 * lines) / height)
+        return "beside" if min(0.6 * BODY[0] / width, BODY[1] / height) > below else "below"
     widest = max((len(line) for output in outputs for line in output.get("text", "").splitlines()), default=0)
     return "below wide" if widest > COLUMNS else "below"
 
