@@ -80,13 +80,13 @@ import torch
 from helpers import pretended
 
 pretended.begin(float64=sys.argv[1] == "True")
+from course_utils.datasets import Split
 from course_utils.fit import evaluate, fit
 
 def objective(model, x, y):
     return {"loss": torch.nn.functional.cross_entropy(model(x), y), "size": x.square().mean()}
 
-class Data:
-    images, labels = torch.randint(0, 256, (120, 1, 4, 4), dtype=torch.uint8), torch.arange(120) % 3
+data = Split(torch.randint(0, 256, (120, 1, 4, 4), dtype=torch.uint8), torch.arange(120) % 3)
 
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
@@ -94,10 +94,10 @@ options = {"epochs": 3, "batch_size": 50, "with_labels": True, "progress": False
 rows = {}
 for device in ("cpu", None):
     own = copy.deepcopy(model)
-    history = fit(own, objective, Data, Data, device=device, **options)
+    history = fit(own, objective, data, data, device=device, **options)
     where = next(own.parameters()).device.type
     rows[where] = [row[term] for row in history for term in ("loss", "size", "valid_loss", "valid_size")]
-    rows[where].append(evaluate(own, objective, Data, device=device, with_labels=True)["loss"])
+    rows[where].append(evaluate(own, objective, data, with_labels=True)["loss"])
 assert torch.allclose(torch.tensor(rows["cpu"]), torch.tensor(rows["pretend"]), rtol=1e-4), rows
 pretended.end(there=True)
 """
