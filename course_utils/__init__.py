@@ -17,6 +17,7 @@ A map, in the order in which data flow through a chapter:
 ``samples``        numbers for two sets: Parzen windows, MMD, Fréchet, precision and recall
 ``judge``          a classifier that says how sure it is of what a model draws
 ``plots``          figures from arrays; the colours of the course
+``diagrams``       boxes, networks and arrows: the drawings of models
 ``widgets``        interactive figures, each with a static twin
 ``progress``       one line that shows how far a loop is
 ``results``        headline numbers, their expected bands, stored results of full runs

@@ -139,8 +139,12 @@ class ChapterResults:
         return str(self.stored)
 
     def beside(self, mine: ArrayLike, name: str) -> dict[str, np.ndarray]:
-        """Return a table of this run and, if a full run is stored, its series ``name``, each under its title."""
-        return {"this run": np.asarray(mine)} | ({"stored full run": self.stored.series[name]} if self.stored else {})
+        """Return a table of this run and, where the stored full run has a series ``name``, that one, by their titles.
+
+        A full run from before the chapter kept this series has none; the next one will.
+        """
+        stored = {"stored full run": self.stored.series[name]} if name in self.stored.series else {}
+        return {"this run": np.asarray(mine)} | stored
 
     def record(self, **numbers: Any) -> None:
         """Record headline numbers and show each beside its expected band; what is not one number is a ``TypeError``.

@@ -4,6 +4,7 @@ import itertools
 
 import torch
 from helpers.answers import Answers
+from torch import nn
 
 from course_utils.checks import chapter_00 as check
 
@@ -20,8 +21,56 @@ def constant(train, test):
     return (test - train.mean(0)).square().sum(1).mean()
 
 
+class Deep(nn.Module):
+    """The right answer to 0.5, with the slips that change its layers."""
+
+    def __init__(self, d, last=None, after_code=None, between=nn.ReLU, flat=True, middle=64):
+        super().__init__()
+        sizes = [784, 256, middle, d]
+        self.encoder = nn.Sequential(*([nn.Flatten()] if flat else []), *self.layers(sizes, between, after_code))
+        self.decoder = nn.Sequential(*self.layers(sizes[::-1], between, last))
+
+    def layers(self, sizes, between, last):
+        made = []
+        for a, b in itertools.pairwise(sizes):
+            made += [nn.Linear(a, b), between()]
+        return made[:-1] + ([last()] if last else [])
+
+    def forward(self, x):
+        return self.decoder(self.encoder(x)).view_as(x)
+
+
+class Functional(Deep):
+    """The same with ReLUs that are no modules; the encoder is one of its own."""
+
+    class Half(nn.Module):
+        def __init__(self, layers):
+            super().__init__()
+            self.layers = nn.ModuleList(layer for layer in layers if isinstance(layer, nn.Linear))
+
+        def forward(self, x):
+            x = self.layers[0](x.flatten(1)).relu()
+            return self.layers[2](self.layers[1](x).relu())
+
+    def __init__(self, d):
+        super().__init__(d)
+        self.encoder, self.decoder = self.Half(self.encoder), self.Half(self.decoder)
+
+
+class Rows(Deep):
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+
+def without(model, part, k):
+    """The network without the k-th module of a part."""
+    getattr(model, part)[k] = nn.Identity()
+    return model
+
+
+SHARED = {d: Deep(d) for d in (3, 16)}
 COUNT = sum((a + 1) * b for a, b in [(784, 128), (128, 16), (16, 128), (128, 784)])
-SOLUTIONS = {"exercise_1": rows, "exercise_2": COUNT, "exercise_3": error, "exercise_4": constant}
+SOLUTIONS = {"exercise_1": rows, "exercise_2": COUNT, "exercise_3": error, "exercise_4": constant, "exercise_5": Deep}
 
 WRONG = [
     ("exercise_1", lambda i: i.flatten(1).float(), "0 to 255"),
@@ -67,12 +116,34 @@ WRONG = [
     ("exercise_4", lambda a, b: constant(a, b) * 20, "summed over the pictures"),
     ("exercise_4", lambda a, b: (b - a.mean(0)).norm(dim=1).mean(), "square root"),
     ("exercise_4", lambda a, b: constant(a, b) + 1, "not the expected value"),
+    ("exercise_4", lambda a, b: print(end=""), "returned nothing"),
+    ("exercise_5", lambda d: print(end=""), "without a return"),
+    ("exercise_5", lambda d: Deep, "an instance of nn.Module"),
+    ("exercise_5", lambda d: nn.Linear(d, d), "no part `encoder`"),
+    ("exercise_5", lambda d: Deep(16), "for latent_dim = 3 the linear layers"),
+    ("exercise_5", lambda d: Deep(d, middle=128), "256→128"),
+    ("exercise_5", lambda d: Deep(d, last=nn.ReLU), "ReLU after the last layer"),
+    ("exercise_5", lambda d: Deep(d, after_code=nn.ReLU), "ReLU after the code"),
+    ("exercise_5", lambda d: Deep(d, last=nn.Sigmoid), "sigmoid after the last"),
+    ("exercise_5", lambda d: Deep(d, after_code=nn.Sigmoid), "sigmoid after the code"),
+    ("exercise_5", lambda d: Deep(d, between=nn.Identity), "is linear"),
+    ("exercise_5", lambda d: without(Deep(d), "encoder", 2), "a ReLU is missing in the half that ends in the code"),
+    ("exercise_5", lambda d: without(Deep(d), "decoder", 3), "a ReLU is missing in the half that ends in the last"),
+    ("exercise_5", lambda d: Deep(d, between=nn.Tanh), "something else"),
+    ("exercise_5", Rows, "the shape of the picture"),
+    ("exercise_5", lambda d: SHARED[d], "share their weights"),
 ]
 
 
 class TestAnswers(Answers):
     check, solutions, wrong = check, SOLUTIONS, WRONG
-    as_it_is = ("exercise_1",)
+    right = (
+        ("exercise_5", Functional),
+        ("exercise_3", lambda x, y: ((x.numpy() - y.numpy()) ** 2).sum((1, 2, 3)).mean()),
+        ("exercise_3", lambda x, y: float(error(x.double(), y.double()))),
+        ("exercise_4", lambda a, b: ((b.numpy() - a.numpy().mean(0)) ** 2).sum(1).mean()),
+    )
+    as_it_is = ("exercise_1", "exercise_5")
 
 
 def test_the_count_is_that_of_the_chapter():

@@ -20,6 +20,7 @@ ALLOWED = {
     # capture: the recorded step of a training on a card
     "fit": {"batches", "progress", "checkpoint", "capture"},
     "capture": {"batches"},
+    "diagrams": {"plots"},  # the colours of the course
     "datasets": {"street_digits", "pictures"},  # load("street-digits") draws; load(path) reads pictures of one's own
     "judge": {"datasets", "fit"},  # a classifier is trained, on a Split
     "street_digits": {"progress"},  # drawing 20,000 takes some fifteen seconds, which must be seen

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from course_utils.checks import Function, Misconception, as_tensor, compare, exercise
 from course_utils.checks.inputs import rand
@@ -14,17 +15,21 @@ from course_utils.checks.inputs import rand
 @exercise("0.1")
 def exercise_1(to_rows: Function) -> None:
     """``to_rows(images)``: uint8 (N, 1, 28, 28) → float32 (N, 784) in [0, 1]."""
-    images = torch.arange(3 * 784).remainder(251).to(torch.uint8).reshape(3, 1, 28, 28)
-    images[0] = images[0] % 101  # a dark picture: its brightest pixel is 100
-    answer, levels = to_rows(images.clone()), images.reshape(3, 784).double()
+    for n in (3, 7):
+        images = (251 * rand(n, 1, 28, 28, seed=n)).to(torch.uint8)
+        images[0] = images[0] % 101  # a dark picture: its brightest pixel is 100
+        _judge_rows(to_rows(images.clone()), images.reshape(n, 784).double())
+
+
+def _judge_rows(answer: Any, levels: Tensor) -> None:
     value = as_tensor(answer)
     if not isinstance(answer, Tensor) or not answer.is_floating_point():
         raise Misconception(
             "the result is not a float tensor: a network computes with floats, so convert first (.float())"
         )
-    if value.shape == (3 * 784,):
+    if value.shape == (levels.numel(),):
         raise Misconception("you flattened the batch as well: the first axis counts images and stays, see flatten(1)")
-    value = as_tensor(value, (3, 784), ": one row per image")
+    value = as_tensor(value, levels.shape, ": one row per image")
     if answer.dtype != torch.float32:
         raise Misconception(
             f"the result is {answer.dtype}; the weights of a network are float32, so the pictures are too"
@@ -66,7 +71,12 @@ def exercise_2(count: Any) -> None:
 @exercise("0.3")
 def exercise_3(error: Function) -> None:
     """``error(x, x_hat)``: squared error, summed over pixels, averaged over the batch."""
-    x, x_hat = rand(4, 1, 28, 28, seed=0).float(), rand(4, 1, 28, 28, seed=1).float()
+    for size in ((4, 1, 28, 28), (7, 1, 5, 3)):
+        x, x_hat = rand(*size, seed=0).float(), rand(*size, seed=1).float()
+        _judge_error(error(x.clone(), x_hat.clone()), x, x_hat)
+
+
+def _judge_error(answer: Any, x: Tensor, x_hat: Tensor) -> None:
     squared, difference = (x - x_hat).square(), (x - x_hat).abs()
     per_image = squared.flatten(1).sum(1)
     slips = {
@@ -79,15 +89,19 @@ def exercise_3(error: Function) -> None:
         per_image.mean() / 2: "you added a factor of one half, which (0.1) does not have",
     }
     otherwise = "not the expected value: square the differences, sum over the pixels, average over the pictures"
-    value = as_tensor(error(x.clone(), x_hat.clone()), (), "expected one number: average over the pictures")
+    value = as_tensor(answer, (), "expected one number: average over the pictures")
     compare(value, per_image.mean(), slips, otherwise)
 
 
 @exercise("0.4")
 def exercise_4(constant_error: Function) -> None:
     """``constant_error(train, test)``: test error of answering the training mean image, rows (N, D)."""
-    train, test = rand(50, 6, seed=1).float() ** 2, rand(20, 6, seed=2).float() + 0.5
+    for pixels in (6, 9):
+        train, test = rand(50, pixels, seed=1).float() ** 2, rand(20, pixels, seed=2).float() + 0.5
+        _judge_constant(constant_error(train.clone(), test.clone()), train, test)
 
+
+def _judge_constant(answer: Any, train: Tensor, test: Tensor) -> None:
     def error(answer: Tensor) -> Tensor:
         return (test - answer).square().sum(1).mean()
 
@@ -97,19 +111,69 @@ def exercise_4(constant_error: Function) -> None:
         "training mean",
         error(torch.cat([train, test]).mean(0)): "you pooled training and test pictures: the answer then peeks at what "
         "it is tested on",
-        error(torch.zeros(6)): "you answered a black picture; the best constant answer is the mean, pixel by pixel",
+        error(
+            torch.zeros(test.shape[1])
+        ): "you answered a black picture; the best constant answer is the mean, pixel by pixel",
         error(train.median(0).values): "you took the median; for squared error the best constant answer is the mean, "
         "see (0.2)",
         error(train.mean()): "you took one mean over all pixels: the constant answer may differ from pixel to pixel, "
         "mean(0)",
         (train - train.mean(0)).square().sum(1).mean(): "that is the error on the training pictures; the task asks for "
         "the test pictures",
-        right / 6: "you averaged over the pixels as well: sum over pixels, average over pictures",
+        right / test.shape[1]: "you averaged over the pixels as well: sum over pixels, average over pictures",
         right * len(test): "you summed over the pictures as well: sum over pixels, average over pictures",
         (test - train.mean(0)).norm(dim=1).mean(): "you took a square root; the error is the squared distance itself",
     }
     otherwise = (
         "not the expected value: answer train.mean(0) for every test picture, sum over pixels, average over pictures"
     )
-    value = as_tensor(constant_error(train.clone(), test.clone()), (), "expected one number: average over the pictures")
+    value = as_tensor(answer, (), "expected one number: average over the pictures")
     compare(value, right, slips, otherwise)
+
+
+@exercise("0.5")
+def exercise_5(build: Function) -> None:
+    """``build(latent_dim)`` → autoencoder 784-256-64-latent_dim-64-256-784, with ``encoder`` and ``decoder``."""
+    for latent_dim, n in ((3, 5), (16, 2)):
+        model = build(latent_dim)
+        if isinstance(model, type) or not isinstance(model, nn.Module):
+            what = "nothing: it ends without a return" if model is None else f"{model!r:.60}"
+            raise Misconception(f"your function returned {what}; asked is a network, an instance of nn.Module")
+        for part in ("encoder", "decoder"):
+            if not isinstance(getattr(model, part, None), nn.Module):
+                raise Misconception(f"the network has no part `{part}`: set self.{part} = nn.Sequential(…)")
+        layers = _judge_sizes(model, latent_dim)
+        x = 10 * rand(n, 1, 28, 28, seed=n).float() - 5
+        code = as_tensor(model.get_submodule("encoder")(x), (n, latent_dim), ": one row of numbers per picture")
+        _judge_half(code, x.flatten(1), layers[:3], "code")
+        answer = as_tensor(model(x), (n, 1, 28, 28), ": a redrawn picture has the shape of the picture, see view_as")
+        _judge_half(answer.flatten(1), code.float(), layers[3:], "last layer")
+        if any(a is b for a, b in zip(model.parameters(), build(latent_dim).parameters(), strict=True)):
+            raise Misconception("two calls return networks that share their weights: create the layers inside build")
+
+
+def _judge_half(value: Tensor, x: Tensor, layers: list[nn.Linear], end: str) -> None:
+    """Compare what one half of the network makes of x (B, a) with its own layers, ReLUs between them."""
+    first, second, third = layers
+    right = third(second(first(x).relu()).relu())
+    slips = {
+        right.relu(): f"there is a ReLU after the {end}: it forbids negative numbers",
+        right.sigmoid(): f"there is a sigmoid after the {end}; asked is the plain layer",
+        third(second(first(x))): f"the half that ends in the {end} is linear: a ReLU stands between its layers",
+        (third(second(first(x).relu())), third(second(first(x)).relu())): f"a ReLU is missing in the half that ends "
+        f"in the {end}: there are two",
+    }
+    otherwise = f"the half that ends in the {end} does something else: three linear layers, a ReLU between them"
+    compare(value, right, slips, otherwise, atol=1e-4)
+
+
+def _judge_sizes(model: nn.Module, latent_dim: int) -> list[nn.Linear]:
+    right = [784, 256, 64, latent_dim, 64, 256, 784]
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    sizes = [(layer.in_features, layer.out_features) for layer in layers]
+    if sizes != list(itertools.pairwise(right)):
+        found = ", ".join(f"{a}→{b}" for a, b in sizes) or "none"
+        raise Misconception(
+            f"for latent_dim = {latent_dim} the linear layers are {found}; asked are {'–'.join(map(str, right))}"
+        )
+    return layers

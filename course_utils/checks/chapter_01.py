@@ -6,14 +6,16 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.special import logsumexp
 
-from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise
+from course_utils.checks import Function, Misconception, as_tensor, compare, exercise
 
 
 @exercise("1.1")
 def exercise_1(log_likelihood: Function) -> str:
     """Log-likelihood of a coin: ``log_likelihood(theta, heads, tosses)`` in nats."""
-    for theta, heads, tosses in ((0.3, 4, 10), (0.4, 400, 1000), (0.7, 2, 9), (0.4, 4000, 10_000)):
+    drawn = float(np.random.default_rng(1).uniform(0.2, 0.35))
+    for theta, heads, tosses in ((0.3, 4, 10), (drawn, 7, 19), (0.003, 400, 500), (0.4, 400_000, 1_000_000)):
         value = as_tensor(log_likelihood(theta, heads, tosses), ())
         right = heads * math.log(theta) + (tosses - heads) * math.log(1 - theta)
         coefficient = math.lgamma(tosses + 1) - math.lgamma(heads + 1) - math.lgamma(tosses - heads + 1)
@@ -24,6 +26,8 @@ def exercise_1(log_likelihood: Function) -> str:
             "bent coin)",
             heads * math.log(theta) + tosses * math.log(1 - theta): "the tails are tosses − heads, not all tosses "
             "(section 2, The bent coin)",
+            heads * math.log(1 - theta) + (tosses - heads) * math.log(theta): "heads and tails are exchanged: θ is the "
+            "probability of heads, so each *head* contributes log θ",
             -right: "the sign is reversed: this is the negative log-likelihood. Log-probabilities are ≤ 0",
             right / tosses: "this is the mean per toss; the log-likelihood of the data is the *sum* over the tosses "
             "(section 2, Likelihood)",
@@ -37,7 +41,7 @@ def exercise_1(log_likelihood: Function) -> str:
             "log p(toss); look again at the first equation of The bent coin"
         )
         compare(value, right, slips, otherwise)
-    return "heads·log θ + tails·log(1 − θ), and no underflow for 10,000 tosses"
+    return "heads·log θ + tails·log(1 − θ), and no underflow for a million tosses"
 
 
 @exercise("1.2")
@@ -62,11 +66,51 @@ def exercise_2(nats: Any) -> str:
 
 
 @exercise("1.3")
-def exercise_3(sample: Function) -> str:
+def exercise_3(kl: Function) -> str:
+    """KL divergence of two tables of probabilities: ``kl(p, q)`` in nats."""
+    for size in (2, 5, 40):
+        p, q = np.random.default_rng(size).dirichlet(np.ones(size), 2)
+        cross, entropy, logs = -(p * np.log(q)).sum(), -(p * np.log(p)).sum(), np.log(p) - np.log(q)
+        right, reverse = (p * logs).sum(), -(q * logs).sum()
+        slips = {
+            reverse: "the order is reversed: the draws come from p, so p weights the sum (section 2, What maximum "
+            "likelihood makes small)",
+            cross: "this is the cross-entropy −Σ p log q; subtract the entropy −Σ p log p, what is lost in any case",
+            entropy: "this is the entropy of p alone; q does not occur in it",
+            -right: "the sign is reversed: the divergence is never negative, so log p − log q, not log q − log p",
+            (right / math.log(2), right / math.log(10)): "this is in another base of the logarithm; nats need the "
+            "natural logarithm",
+            (logs.mean(), logs.sum()): "the sum is not weighted: how often a value occurs, p, stands before its "
+            "logarithm",
+            right / size: "this divides by the number of values: the weights p add up to 1 already",
+            (p * np.abs(logs)).sum(): "absolute values are taken: terms where q is larger than p are negative and stay "
+            "so; only the sum is never negative",
+            (right + reverse, (right + reverse) / 2): "this adds both directions; asked is the one that draws from p",
+        }
+        otherwise = "not the expected value: sum p · (log p − log q) over the values, with the natural logarithm"
+        compare(as_tensor(kl(p.copy(), q.copy()), ()), right, slips, otherwise)
+    half, never = np.array([0.5, 0.5, 0.0]), np.array([0.25, 0.25, 0.5])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        harmless, fatal = as_tensor(kl(half, never), ()), as_tensor(kl(never, half), ())
+    if not abs(harmless - math.log(2)) < 1e-4:
+        raise Misconception(
+            f"for p = {half} and q = {never} it gives {harmless:.4g}, not log 2 = 0.6931: what never happens under p "
+            "costs nothing (0 · log 0 counts as 0; a computer says nan). Keep the values with p > 0"
+        )
+    if not fatal > 1e300:
+        raise Misconception(
+            f"for p = {never} and q = {half} it gives {fatal:.4g}: q gives zero to something that happens under p, so "
+            "the divergence is infinite. Do not leave out values with q = 0, and add nothing to q"
+        )
+    return "weighted by p; a zero of p is harmless, a zero of q is fatal"
+
+
+@exercise("1.4")
+def exercise_4(sample: Function) -> str:
     """Samples of a kernel density: ``sample(data, h, n, rng)``."""
     data, h, n = np.repeat([0.0, 10.0], [150, 50]), 0.5, 20_000
 
-    def draw(seed: int) -> np.ndarray:
+    def draw(seed: int, data: np.ndarray = data, n: int = n) -> np.ndarray:
         return as_tensor(sample(data.copy(), h, n, np.random.default_rng(seed))).numpy()
 
     try:
@@ -101,7 +145,20 @@ def exercise_3(sample: Function) -> str:
             "the data points are taken in a fixed order (cycled or repeated), not drawn: samples must be independent, "
             "so choose each data point with rng"
         )
+    _judge_every_point(draw(2, 100 * np.arange(7.0), 2000), draw(3, 100 * np.arange(40.0), 5))
     return "one data point, one bump: each with its own draw"
+
+
+def _judge_every_point(drawn: np.ndarray, few: np.ndarray) -> None:
+    """``drawn`` are 2,000 samples of bumps at 0, 100, …, 600; ``few`` are asked to be five of forty bumps."""
+    counts = np.bincount(np.clip(np.round(drawn / 100), 0, 6).astype(int), minlength=7)
+    if counts.min() < 200:
+        raise Misconception(
+            f"of seven data points number {counts.argmin()} is drawn {counts.min()} times in 2,000: every data point, "
+            "the first and the last as well, has the same chance"
+        )
+    if few.shape != (5,):
+        raise Misconception(f"asked for 5 samples of 40 data points it returns shape {few.shape}; n may be small")
 
 
 def _nearest(drawn: np.ndarray) -> np.ndarray:
@@ -144,32 +201,114 @@ def _judge_noise(noise: np.ndarray, h: float) -> None:
         raise Misconception("the noise has the right width but is not Gaussian (a uniform one gives flat-topped bumps)")
 
 
-@exercise("1.4")
-def exercise_4(share: Function) -> str:
-    """Share of the unit cube within 0.01 of its surface, as a function of its dimension."""
+@exercise("1.5")
+def exercise_5(build: Function) -> str:
+    """``build(levels, labels, n_levels)`` → log_prob, sample, classify of a table for each class and pixel."""
+    for seed, (n, width, n_levels, n_classes) in enumerate(((400, 9, 6, 4), (90, 5, 3, 3))):
+        rng = np.random.default_rng(seed)
+        shares = 2.0 ** np.arange(n_classes) / (2**n_classes - 1)
+        kinds = rng.permutation(np.concatenate([np.arange(n_classes), rng.choice(n_classes, n - n_classes, p=shares)]))
+        tables = rng.dirichlet(np.ones(n_levels), (n_classes, width))
+
+        def draw(labels: np.ndarray, rng: Any = rng, tables: Any = tables) -> np.ndarray:
+            return (rng.random((*labels.shape, tables.shape[1], 1)) > tables[labels].cumsum(-1)[..., :-1]).sum(-1)
+
+        levels, new = draw(kinds), draw(rng.choice(n_classes, 120))
+        answer = build(levels.copy(), kinds.copy(), n_levels)
+        if not isinstance(answer, tuple | list) or len(answer) != 3 or not all(map(callable, answer)):
+            raise Misconception("return three functions, in this order: log_prob, sample, classify")
+        log_prob, sample, classify = answer
+        joint = _joint(levels, kinds, n_levels, new, 0.5)
+        _judge_log_prob(as_tensor(log_prob(new.copy()), (120,)), levels, kinds, n_levels, new)
+        named = as_tensor(classify(new.copy()), (120,), ": one class for each picture")
+        no_share = joint - np.log(np.bincount(kinds) / n)
+        slips = {
+            as_tensor(no_share.argmax(1)): "the shares of the classes are missing: by Bayes' rule the prior π_c counts",
+            as_tensor(joint.argmin(1)): "this takes the *least* probable class",
+        }
+        otherwise = "log_prob is right, classify is not: the class with the largest log π_c + log p(x | c)"
+        compare(named, as_tensor(joint.argmax(1)), slips, otherwise)
+        _judge_generator(sample, levels, kinds, n_levels)
+    return "one set of tables, used in three ways: summed over classes, drawn from, and turned round by Bayes' rule"
+
+
+def _joint(levels: np.ndarray, kinds: np.ndarray, n_levels: int, new: np.ndarray, added: float) -> np.ndarray:
+    """Log π_c + log p(x | c) of new pictures, (B, K)."""
+    columns = []
+    for c in range(kinds.max() + 1):
+        counts = (levels[kinds == c][..., None] == np.arange(n_levels)).sum(0) + added  # (D, n_levels)
+        with np.errstate(divide="ignore"):
+            logs = np.log(counts / counts.sum(1, keepdims=True))
+        columns.append(np.log((kinds == c).mean()) + logs[np.arange(new.shape[1]), new].sum(1))
+    return np.stack(columns, 1)
+
+
+def _judge_log_prob(value: Any, levels: np.ndarray, kinds: np.ndarray, n_levels: int, new: np.ndarray) -> None:
+    joint, one = _joint(levels, kinds, n_levels, new, 0.5), _joint(levels, 0 * kinds, n_levels, new, 0.5)[:, 0]
+    right, prior = logsumexp(joint, 1), np.log(np.bincount(kinds) / len(kinds))
     slips = {
-        lambda D: 0.98**D: "this is the share of the *inside*; what is asked is the rest, one minus it",
-        lambda D: 1 - 0.99**D: "each axis loses 0.01 at *both* ends, so 0.98 of it is left",
-        lambda D: 0.02 * D: "shares of the axes do not add up: corners are counted several times, and at D = 784 this "
-        "exceeds 1. Multiply what is left of each axis",
-        lambda D: min(1, 0.02 * D): "cutting the sum off at 1 does not mend it: shares of the axes do not add up, "
-        "since corners are counted several times. Multiply what is left of each axis",
-        lambda D: 0.02**D: "this is a tiny corner: near the surface in *every* coordinate; one coordinate is enough",
-        lambda D: 0.02: "this does not depend on D; it is right for a line only",
+        as_tensor(one): "this has one table for each pixel and no classes: make a set of tables for every class",
+        as_tensor(joint.max(1)): "this takes the best class only; log p(x) sums the *probabilities* of all classes",
+        as_tensor(joint.mean(1)): "this averages the logarithms of the classes: sum the probabilities first "
+        "(log-sum-exp)",
+        as_tensor(joint.sum(1)): "this adds the logarithms of the classes, which multiplies their probabilities: sum "
+        "the probabilities (log-sum-exp)",
+        as_tensor(logsumexp(joint - prior, 1)): "the shares π_c of the classes are missing (the result is above the "
+        "right one)",
+        as_tensor(logsumexp(joint - prior, 1) - math.log(len(prior))): "all classes get the same share; π_c is the "
+        "share of the training pictures",
+        as_tensor(logsumexp(_joint(levels, kinds, n_levels, new, 0.0), 1)): "nothing is added to the counts, so an "
+        "unseen level has log 0 = −∞: add 0.5 to every cell",
+        as_tensor(logsumexp(_joint(levels, kinds, n_levels, new, 1.0), 1)): "1 is added to every cell; asked is 0.5",
+        as_tensor(right / math.log(2)): "this is in bits; asked are nats",
+        as_tensor(right / new.shape[1]): "this is the mean over the pixels; independent pixels *add* their logarithms",
+        as_tensor(-right): "the sign is reversed: log-probabilities are ≤ 0",
+        as_tensor(np.exp(right)): "this is the probability; asked is its logarithm",
     }
     otherwise = (
-        "at D = {0} it gives {value:.6g}. Think of the complement: a point is *not* near the surface if every one "
-        "of its D coordinates lies between 0.01 and 0.99 (section 5, High dimension is strange)"
+        f"log_prob is off by {float((value - as_tensor(right)).abs().max()):.3g} nats at most. For each class: log π_c "
+        "plus the sum over pixels of the table's logarithm; then log-sum-exp over the classes"
     )
-    compare_all(share, [(1,), (2,), (3,), (10,), (784,)], lambda D: 1 - 0.98**D, slips, otherwise)
-    return f"2 % on a line, {100 * (1 - 0.98**784):.4f} % at D = 784: nearly everything is skin"
+    compare(value, as_tensor(right), slips, otherwise)
 
 
-@exercise("1.5")
-def exercise_5(dimension: Function) -> str:
+def _judge_generator(sample: Function, levels: np.ndarray, kinds: np.ndarray, n_levels: int) -> None:
+    n, width = 6000, levels.shape[1]
+    drawn = as_tensor(sample(n, np.random.default_rng(3)), (n, width), ": n pictures of D pixels").numpy()
+    if not np.isin(drawn, np.arange(n_levels)).all():
+        raise Misconception("sample draws values that are no grey levels: whole numbers from 0 to n_levels − 1")
+    if not np.array_equal(drawn, as_tensor(sample(n, np.random.default_rng(3))).numpy()):
+        raise Misconception("two calls with the same generator differ: draw everything from rng")
+    if np.array_equal(drawn, as_tensor(sample(n, np.random.default_rng(4))).numpy()):
+        raise Misconception("another generator gives the same samples: draw everything from rng")
+    seen = {tuple(row) for row in levels}
+    if width > 8 and np.mean([tuple(row) in seen for row in drawn]) > 0.9:
+        raise Misconception("these are training pictures drawn again: draw every pixel from the table of its class")
+    share = np.bincount(kinds) / len(kinds)
+    hot = (levels[..., None] == np.arange(n_levels)).astype(float)
+    tables = np.stack([(hot[kinds == c].sum(0) + 0.5) for c in range(len(share))])
+    tables = (tables / tables.sum(-1, keepdims=True)).reshape(len(share), -1)  # (K, D · n_levels)
+    mine = (drawn[..., None] == np.arange(n_levels)).reshape(n, -1).astype(float)
+    off = np.abs(mine.mean(0) - share @ tables).max()
+    if off > 0.05:
+        same = np.abs(mine.mean(0) - tables.mean(0)).max() < 0.03
+        more = "the classes are drawn with equal chances, not with their shares" if same else "check class and table"
+        raise Misconception(f"how often a pixel has a level is off by up to {off:.2f}: {more}")
+    pairs, known = mine.T @ mine / n, (tables.T * share) @ tables
+    apart = ~np.kron(np.eye(width, dtype=bool), np.ones((n_levels, n_levels), dtype=bool))
+    if np.abs(pairs - known)[apart].max() > 0.05:
+        raise Misconception(
+            "each pixel alone is right, two together are not: all pixels of one picture come from the tables of *one* "
+            "class, drawn once for the picture"
+        )
+
+
+@exercise("1.6")
+def exercise_6(dimension: Function) -> str:
     """Maximum-likelihood TwoNN: ``dimension(rho)``."""
-    for d, n in ((2.0, 50), (7.0, 400)):
+    for d, n in ((2.0, 50), (7.0, 400), (3.0, 30)):
         rho = (1 - np.random.default_rng(n).random(n)) ** (-1 / d)
+        rho = np.concatenate([rho[:20], rho[:10]]) if n == 30 else rho  # ten ratios occur twice
         value, logs, mean = as_tensor(dimension(rho.copy()), ()), np.log(rho), rho.mean()
         slips = {
             logs.mean(): "this is the mean of log ρ, which is 1/d: take its reciprocal",
@@ -185,6 +324,10 @@ def exercise_5(dimension: Function) -> str:
             "log",
             (n - 1) / logs.sum(): "this is the unbiased estimate; the maximum of the likelihood has N, not N − 1",
             1 / logs.sum(): "the N is lost: the term log d appears once for every ratio, so N times",
+            len(np.unique(rho)) / np.log(np.unique(rho)).sum() if n == 30 else None: "ratios that occur twice count "
+            "twice: keep all of them",
+            (n + 1) / logs.sum(): "this has N + 1; the term log d appears once for every ratio, so N times",
+            n / logs.sum() + 1: "the density is d·ρ^(−d−1): its exponent is d + 1, asked is d",
             n / logs.sum() - 1: "the density is d·ρ^(−d−1), and its d + 1 is not the d that is asked for",
             math.log(2) / np.median(logs): "this solves F(median) = ½: a fair estimate, but not the maximum of the "
             "likelihood",

@@ -176,9 +176,9 @@ def chapter_links(names: list[str]) -> str:
 
 
 def glossary_rows(notebook: dict) -> list[tuple[str, str]]:
-    """Return the pairs (English, Korean) of a chapter's glossary."""
+    """Return the pairs (English, Korean) of a chapter's glossary, whose table may go on with their meaning."""
     found = GLOSSARY.search("\n\n".join(markdown_texts(notebook)))
-    rows = re.findall(r"^\|\s*(.+?)\s*\|\s*(.+?)\s*\|\s*$", found[1] if found else "", re.M)
+    rows = re.findall(r"^\|\s*(.+?)\s*\|\s*(.+?)\s*\|", found[1] if found else "", re.M)
     return [row for row in rows[1:] if set(row[0]) - set("-: ")]
 
 
