@@ -486,3 +486,8 @@ def test_weights_do_not_count_but_other_attributes_of_a_model_do():
     assert name() == before
     model[1].p = 0.7
     assert name() != before
+
+
+def test_results_with_any_keys_can_be_kept():
+    first, second = ({("ink", "linear"): torch.tensor([value]), 3: [(value, {"a": None})]} for value in (1.0, 2.0))
+    assert digest(first) == digest(dict(first)) != digest(second)

@@ -63,7 +63,14 @@ class Doubt(Exception):
 
 def digest(*values: Any) -> str:
     """Return a hash of plain data; tensors and arrays count by their content. ``Doubt`` if one could be trained."""
-    return hashlib.sha256(json.dumps(values, default=_content).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(_in_lists(values), default=_content).encode()).hexdigest()[:32]
+
+
+def _in_lists(value: Any) -> Any:
+    """Put pairs of key and value for dicts, whose keys JSON takes if they are words only."""
+    if isinstance(value, dict):
+        return [[_in_lists(key), _in_lists(part)] for key, part in value.items()]
+    return [_in_lists(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _content(value: Any) -> Any:
