@@ -1,7 +1,8 @@
 """Figures from arrays or tensors: every function returns a matplotlib ``Figure``; nothing here computes results.
 
 A returned figure is closed in pyplot, so a notebook shows it once, as the value of the cell. ``axis`` draws into axes
-that are there. The colours, of Okabe & Ito and Paul Tol, can be told apart with the common kinds of colour blindness.
+that are there. The colours of Okabe & Ito can be told apart with the common kinds of colour blindness; the ten of Paul
+Tol for classes cannot all be, so figures of classes write the class as well.
 """
 
 from __future__ import annotations
