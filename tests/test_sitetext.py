@@ -7,7 +7,7 @@ from notebook_files import CHAPTERS, SOLUTIONS, shown
 from course_utils.runtime import ROOT
 from course_utils.tools import sitetext
 from course_utils.tools.notebook import markdown_texts, read
-from course_utils.tools.sitetext import link_citations, link_equations, mark_equations
+from course_utils.tools.sitetext import exercises_page, link_citations, link_equations, link_solutions, mark_equations
 
 REFERENCES = sitetext.read_references(ROOT / "docs" / "references.bib")
 FIELDS = {"author": "Burda, Y. and Grosse, R. and Salakhutdinov, R.", "title": "IW", "year": "2016"}
@@ -184,3 +184,11 @@ def test_every_exercise_of_the_course_has_its_solution_on_the_page(path):
         task, _, answer = exercise.partition("<details><summary>Solution</summary>")
         assert "..." in task and "check.exercise_" in task
         assert "✓" in answer and "..." not in answer.split("```")[1] and "</details>" in answer
+
+
+def test_links_to_solutions_lead_to_the_page_where_they_stand():
+    text = "It stands in [the solutions](solutions/00_start_here.ipynb), exercise 0.1; see [01](01_x.ipynb)."
+    linked = "It stands in [the solutions](../exercises/00_start_here.md), exercise 0.1; see [01](01_x.ipynb)."
+    assert link_solutions(text) == linked
+    cell = {"cell_type": "markdown", "metadata": {}, "source": f"### Exercise 0.1 — one\n{text}"}
+    assert linked in exercises_page("Start", "00_start_here", {"cells": [cell]}, {"cells": []})

@@ -106,7 +106,7 @@ def chapter_page(notebook: dict, name: str, known: set[str], references: Sequenc
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":
             text = sitetext.link_equations(sitetext.mark_equations(cell["source"]), known)
-            cell["source"] = sitetext.link_citations(text, references)
+            cell["source"] = sitetext.link_solutions(sitetext.link_citations(text, references))
         outputs(cell)[:] = [_shown(output) for output in outputs(cell)]
     first = notebook["cells"][0]
     head, _, rest = first["source"].partition("\n")

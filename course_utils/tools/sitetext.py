@@ -78,6 +78,11 @@ def link_equations(text: str, known: set[str]) -> str:
     return _outside(text, FIXED, lambda prose: re.sub(rf"\(({NUMBER})\)", link, prose))
 
 
+def link_solutions(text: str) -> str:
+    """Let links to notebooks of solutions lead to the page of exercises, where the solutions stand folded."""
+    return re.sub(r"\]\(solutions/(\w+)\.ipynb\)", r"](../exercises/\1.md)", text)
+
+
 # ---------------------------------------------------------------- bibliography
 
 
@@ -208,4 +213,5 @@ def exercises_page(title: str, name: str, chapter: dict, solutions: dict) -> str
 def _printed(part: tuple[str, str, dict]) -> tuple[str, str, str]:
     """Return kind and text of a part, and what its cell printed."""
     kind, text, cell = part
+    text = text if kind == "code" else link_solutions(text)
     return kind, text, "".join("".join(output.get("text", "")) for output in outputs(cell)).strip()
