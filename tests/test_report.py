@@ -168,6 +168,12 @@ def test_formulas_become_mathml_and_markdown_leaves_them_alone():
     assert "price $5 and $6" in text
 
 
+def test_a_link_to_a_notebook_says_where_it_lies():
+    html = page("See [the solutions](solutions/02_x.ipynb), and [above](#top).")
+    assert "the solutions (<code>notebooks/solutions/02_x.ipynb</code>)" in html
+    assert 'href="solutions' not in html and 'href="#top"' in html
+
+
 def test_tag_stands_at_the_margin():
     html = pages.render_math(r"x = 1 \tag{2.1}", block=True)
     assert html.startswith("<span class='equation'>") and html.endswith("<span class='tag'>(2.1)</span></span>")

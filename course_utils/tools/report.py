@@ -140,6 +140,8 @@ def _thumbnail(png: str, size: tuple[int, int] = (520, 300)) -> str:
 class _Exporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
+        # A link to a notebook would lead nowhere from the folder of the report: say where the notebook lies.
+        source = re.sub(r"\[([^\]]+)\]\(([\w/]+\.ipynb)\)", r"\1 (`notebooks/\2`)", source)
         return markdown_to_html(source, context["resources"]["metadata"]["path"])
 
 
