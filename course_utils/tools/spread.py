@@ -1,9 +1,9 @@
 """The quick profile over seeds: every number of every run is kept, and the expected bands follow from them by a rule.
 
 ``notebooks/spread/NN.json`` holds the runs of a chapter. The band of a number is the prediction interval for one more
-run with another seed, mean ± t · s · √(1 + 1/n), in which a Gaussian number lies 999 times of 1,000. The same seed on
-another machine, where rounding alone turns a training another way, moves a number less than another seed does, which
-also deals the data anew.
+run with another seed, mean ± t · s · √(1 + 1/n), in which a Gaussian number lies 999 times of 1,000. That another
+machine, where rounding alone turns a training another way, moves a number no more than another seed, which also deals
+the data anew, is assumed and not measured: runs made there add to the file.
 """
 
 from __future__ import annotations
