@@ -1,8 +1,8 @@
 """Figures from arrays or tensors: every function returns a matplotlib ``Figure``; nothing here computes results.
 
 A returned figure is closed in pyplot, so a notebook shows it once, as the value of the cell. ``axis`` draws into axes
-that are there. The colours of Okabe & Ito can be told apart with the common kinds of colour blindness; the ten of Paul
-Tol for classes cannot all be, so figures of classes write the class as well.
+that are there. The colours of Okabe & Ito, and the ten for classes, can be told apart with the common kinds of colour
+blindness.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 #: One colour for each thing that recurs in the course.
-COLOURS = {"data": "#333333", "truth": "#333333", "pixels": "#999999", "pca": "#E69F00", "linear": "#56B4E9"}
+COLOURS = {"data": "#333333", "truth": "#333333", "pixels": "#6E6E6E", "pca": "#E69F00", "linear": "#56B4E9"}
 COLOURS |= {"autoencoder": "#0072B2", "model": "#0072B2", "train": "#0072B2", "vae": "#009E73"}
 COLOURS |= {"valid": "#D55E00", "wrong": "#D55E00", "other": "#CC79A7"}
 
-#: Ten classes, 0 … 9.
-CLASS_COLOURS: tuple[str, ...] = ("#332288", "#88CCEE", "#44AA99", "#117733", "#999933")
-CLASS_COLOURS += ("#DDCC77", "#CC6677", "#882255", "#AA4499", "#777777")
+#: Ten classes, 0 … 9: found by a search for ten whose nearest pair is far apart in normal and in colour-blind eyes.
+CLASS_COLOURS: tuple[str, ...] = ("#4801D1", "#9BC201", "#5B234A", "#5DBFF2", "#363800")
+CLASS_COLOURS += ("#C4B19D", "#506855", "#B96D92", "#7E812F", "#5770FC")
 
 #: Markers for the lines of one figure, so that colour is never the only difference.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers import keywords
 from matplotlib.colors import same_color, to_rgb
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from course_utils import plots
 from course_utils.plots import (
@@ -150,6 +151,40 @@ def test_codes_are_drawn_where_they_lie_in_the_colour_of_their_class():
     np.testing.assert_allclose(axis.collections[0].get_facecolors()[:2, :3], [to_rgb(CLASS_COLOURS[k]) for k in (3, 7)])
     assert {text.get_text(): text.get_position() for text in axis.texts} == {"3": (0.0, 2.0), "7": (2.0, 3.0)}
     assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_title()) == ("$z_1$", "$z_2$", "codes")
+
+
+#: Linear RGB as eyes see it that lack one kind of cone: Machado, Oliveira & Fernandes 2009, severity 1.
+EYES = {
+    "all cones": np.eye(3),
+    "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def least_difference(colours, eyes) -> float:
+    """The least CIEDE2000 difference of any two colours."""
+    rgb = np.array([to_rgb(colour) for colour in colours])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(eyes), 0, 1)
+    lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
+    first, second = np.triu_indices(len(colours), 1)
+    return float(deltaE_ciede2000(lab[first], lab[second]).min())
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_ten_classes_have_ten_colours_in_every_eye(eyes):
+    assert len(CLASS_COLOURS) == 10 and least_difference(CLASS_COLOURS, EYES[eyes]) > 15
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_things_that_recur_have_colours_of_their_own_in_every_eye(eyes):
+    assert least_difference(sorted(set(COLOURS.values())), EYES[eyes]) > 8
+
+
+def test_a_rainbow_would_not_do():
+    rainbow = plt.get_cmap("tab10")(range(10))[:, :3]
+    assert min(least_difference(rainbow, eyes) for eyes in EYES.values()) < 8
 
 
 def test_of_many_codes_only_some_are_drawn():
