@@ -271,6 +271,14 @@ def test_widgets_scripts_and_latex_outputs():
     assert "<i>kept</i>" in text and "<msup>" in text and "\x1b" not in text and "&lt;b&gt;" in text
 
 
+def test_readers_do_not_meet_the_bookkeeping_unless_it_failed():
+    error = new_output("error", ename="AssertionError", evalue="v", traceback=["AssertionError: outside"])
+    for outputs, seen in ([], False), ([error], True):
+        cell = new_code_cell("results.record(a=1)", outputs=outputs, metadata={"tags": ["bookkeeping"]})
+        text = report.notebook_page(new_notebook(cells=[new_code_cell("shown"), cell]), "t", report.Path())
+        assert "shown" in text and ("record" in text) == ("outside" in text) == seen
+
+
 def test_links_and_pictures_stay_within_the_report(tmp_path):
     (tmp_path / "picture.png").write_bytes(base64.b64decode(png(4, 4)))
     text = page("[next](03_next.ipynb#top) ![a picture](picture.png) ![gone](gone.png)", source=tmp_path)

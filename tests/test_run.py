@@ -257,7 +257,8 @@ def test_ctrl_c_leaves_what_is_done_and_no_kernel(copy):
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-def test_sigterm_leaves_no_process_and_exits_with_143(tmp_path):
+@pytest.mark.parametrize("name", [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)])
+def test_a_signal_leaves_no_process_and_decides_the_exit_code(tmp_path, name):
     source = write_course(tmp_path / "chapters", a={}, b={})
     sleep = "import os, time\nfrom pathlib import Path\nPath('kernel').write_text(str(os.getpid()))\ntime.sleep(100)"
     write_notebook(source / "a.ipynb", sleep)
@@ -271,11 +272,11 @@ def test_sigterm_leaves_no_process_and_exits_with_143(tmp_path):
             time.sleep(0.1)
         every = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         assert int((source / "kernel").read_text()) in [each.pid for each in every]
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.Signals[name])
         text, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 143 and not [each for each in every if each.is_running()]
+    assert process.returncode == 128 + signal.Signals[name] and not [each for each in every if each.is_running()]
     assert "a: interrupted · stopped in cell 2 of 2" in text and "b: waiting" in text
     assert [(result.name, result.status) for result in read_results(tmp_path / "run")] == [("a", "interrupted")]
 

@@ -82,6 +82,12 @@ def test_numbers_for_the_report_are_dropped_and_figures_described():
     assert cell["metadata"]["mystnb"]["image"]["alt"] == "Figure 1, One x thing"
 
 
+def test_cells_for_bookkeeping_are_left_out():
+    given = chapter(PNG)
+    given["cells"].append(given["cells"][1] | {"metadata": {"tags": ["bookkeeping"]}})
+    assert len(page(given)["cells"]) == len(given["cells"]) - 1 == 2
+
+
 def test_the_notebook_given_is_left_as_it_was():
     given = chapter(PNG)
     before = json.dumps(given)

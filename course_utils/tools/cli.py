@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from course_utils.runtime import ROOT, pick_device
+from course_utils.tools import folders
 from course_utils.tools.chapter import Chapter, Plan, plan, read_chapters, read_results
 from course_utils.tools.screen import Screen
 
@@ -44,8 +45,21 @@ timeout_option = click.option(
 parameter_option = click.option(
     "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Override a parameter; repeatable."
 )
+
+
+def _measurement(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that is there and no measurement, for it would be replaced."""
+    if path is not None and path.exists() and '"targets"' not in path.read_text(encoding="utf-8", errors="replace"):
+        raise click.BadParameter(f"{path} is there and was not made by `course bench`; name another file")
+    return path
+
+
 json_option = click.option(
-    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write this file."
+    "--json",
+    "json_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    callback=_measurement,
+    help="Also write this file.",
 )
 
 
@@ -63,7 +77,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with told(FileNotFoundError, refused=True):
+            with told(FileNotFoundError, folders.NotOurs, refused=True):
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:  # Interrupted of run.py has the exit code of the signal
             click.echo(f"Interrupted. {error}", err=True)
@@ -197,7 +211,8 @@ def run(chapters, profile, pairs, jobs, resume, device, cell_timeout, source: Pa
     """Execute chapters (all, or those named) and write a report.
 
     CHAPTERS are numbers (02), names (02_autoencoder) or file names. Exit code 0 only if all of them ran and
-    all numbers lie in their expected bands; 1 if not, 2 if the call was refused, 130 after Ctrl-C, 143 after SIGTERM.
+    all numbers lie in their expected bands; 1 if not, 2 if the call was refused, 130 after Ctrl-C, 143 after SIGTERM,
+    129 if the terminal is closed. A folder that holds files of yours is refused.
     """
     overrides = parse_parameters(pairs)
     chosen = choose(chapters, source)
@@ -290,7 +305,7 @@ def slides(chapters, source: Path, output: Path, executed: Path) -> None:
     from course_utils.tools import slides, vendor
 
     chosen = choose(chapters, source)
-    with told(slides.LectureError, vendor.VendorMissing):
+    with folders.taken(output, "slides"), told(slides.LectureError, vendor.VendorMissing):
         for line in slides.write(chosen, source, output, executed, vendor.fetch(slides.SCRIPTS)):
             click.echo(line)
     click.echo(f"\nlectures: {output / 'index.html'}")
@@ -310,6 +325,8 @@ def make_site(stored, jobs, target: Path, source: Path, output: Path) -> None:
     """
     from course_utils.tools import run, site
 
+    for place in (target, site.sources(target)):
+        folders.check(place, "site", "--site", whole=True)
     executed = {}
     if not stored:
         plans = make_plans(read_chapters(source), "quick", {})

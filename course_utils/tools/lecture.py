@@ -18,6 +18,7 @@ import click
 import psutil
 
 from course_utils.runtime import ROOT, cores, replacing
+from course_utils.tools import folders
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import Plan, Result
 from course_utils.tools.pages import fill
@@ -86,7 +87,8 @@ def prepare(plan: Plan, folder: Path, *, screen: Screen) -> tuple[Result, Rehear
 
 def prepare_and_tell(plan: Plan, folder: Path, *, within: float, screen: Screen, name: str) -> int:
     """Prepare a chapter, print what came out, and return 0 if every cell of the lecture answers ``within`` seconds."""
-    result, rehearsal = prepare(plan, folder, screen=screen)
+    with folders.taken(folder, "lecture", "--checkpoints"):
+        result, rehearsal = prepare(plan, folder, screen=screen)
     if rehearsal is None:
         click.echo(f"not ready: {result.status} · {result.message}")
         return 1

@@ -70,6 +70,15 @@ def copy(notebook: dict) -> dict:
     return twin
 
 
+def for_readers(notebook: dict) -> dict:
+    """Return a copy without the cells tagged "bookkeeping", which record numbers; one that failed stays."""
+    twin = copy(notebook)
+    failed = [any(output["output_type"] == "error" for output in outputs(cell)) for cell in twin["cells"]]
+    pairs = zip(twin["cells"], failed, strict=True)
+    twin["cells"] = [cell for cell, stays in pairs if stays or "bookkeeping" not in tags(cell)]
+    return twin
+
+
 def source(cell: dict) -> str:
     """Return the text of a cell."""
     return "".join(cell["source"])

@@ -147,6 +147,7 @@ class _Exporter(HTMLExporter):
 
 def notebook_page(notebook: dict, title: str, source: Path) -> str:
     """Return an executed notebook as one HTML page that loads nothing; pictures in its text come from ``source``."""
+    notebook = notebooks.for_readers(notebook)
     copy, figures = nbformat.reads(json.dumps(notebook), as_version=4), iter(notebooks.figures(notebook))
     for outputs in map(notebooks.outputs, copy.cells):
         outputs[:] = [output for output in outputs if notebooks.WIDGET_VIEW not in output.get("data", {})]

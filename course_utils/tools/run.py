@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.runtime import cores, replacing
+from course_utils.tools import folders
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import RAN, Plan, Result, judge, read_chapters, read_results, write_results
 from course_utils.tools.kernel import Ended, Watch, execute
@@ -21,7 +22,7 @@ from course_utils.tools.screen import Screen
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM, after every kernel has been ended; ``code`` is the exit code that goes with it."""
+    """Ctrl-C, SIGTERM or SIGHUP, after every kernel has been ended; ``code`` is the exit code that goes with it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -37,7 +38,7 @@ def perform(
 ) -> tuple[Result, Ended]:
     """Execute one chapter and show its line meanwhile; nothing is written. ``environment`` is added to its kernel's.
 
-    Ctrl-C and SIGTERM are raised as ``Interrupted`` when the kernel is gone.
+    Ctrl-C, SIGTERM and SIGHUP are raised as ``Interrupted`` when the kernel is gone.
     """
     options = {"cell_seconds": cell_seconds, "environment": environment}
     (ended,) = _executed([plan], {plan.name: plan.minutes}, screen, options)
@@ -59,44 +60,46 @@ def run(
 
     With ``resume`` those are skipped that ran before with the same key and whose numbers lie in today's bands; ``jobs``
     run at once, in threads or on another ``executor``. Returns the results (status "skipped", or "waiting" if it never
-    began) and the exit code: 0 if every chapter is fine, 1 if not, 130 after Ctrl-C, 143 after SIGTERM.
+    began) and the exit code: 0 if every chapter is fine, 1 if not, 130 after Ctrl-C, 143 after SIGTERM. An ``output``
+    that holds other files, or that another run is filling, is ``folders.NotOurs``.
     """
-    order = [chapter.name for chapter in read_chapters(source)]
-    stored = {result.name: result for result in read_results(output)}
-    minutes = {plan.name: plan.minutes for plan in plans}
-    results: dict[str, Result] = {}
-    left: list[Plan] = []
-    code = 0
+    with folders.taken(output, "run"):
+        order = [chapter.name for chapter in read_chapters(source)]
+        stored = {result.name: result for result in read_results(output)}
+        minutes = {plan.name: plan.minutes for plan in plans}
+        results: dict[str, Result] = {}
+        left: list[Plan] = []
+        code = 0
 
-    def keep(result: Result, shown: Result | None = None) -> None:
-        stored[result.name] = result
-        write_results(output, list(stored.values()), order)
-        results[result.name] = shown = shown or result
-        took = "" if shown.status == "skipped" else f"  {shown.minutes:.1f} min"
-        said = "".join(f"  · {text}" for text in (shown.message, _keep_full(result, source, output)) if text)
-        screen.line(f"{shown.name:<28} {shown.status}{took}{said}")
+        def keep(result: Result, shown: Result | None = None) -> None:
+            stored[result.name] = result
+            write_results(output, list(stored.values()), order)
+            results[result.name] = shown = shown or result
+            took = "" if shown.status == "skipped" else f"  {shown.minutes:.1f} min"
+            said = "".join(f"  · {text}" for text in (shown.message, _keep_full(result, source, output)) if text)
+            screen.line(f"{shown.name:<28} {shown.status}{took}{said}")
 
-    for plan in plans:
-        last = stored.get(plan.name)
-        if not plan.key:
-            keep(Result.of(plan, "failed", f"there is no notebook {plan.chapter.path}"))
-        elif resume and last and (same := resumed(plan, last, output)):
-            keep(same, replace(same, status="skipped", message=f"unchanged since it succeeded on {same.date[:10]}"))
-        else:
-            left.append(plan)
-            if last and last.status == "ok" and (last.profile, last.overridden) == (plan.profile, plan.overridden):
-                minutes[plan.name] = last.minutes
-    threads = str(max(1, cores() // jobs))
-    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} if jobs > 1 else {}
-    options = {"cell_seconds": cell_seconds, "environment": environment}
-    try:
-        for ended in _executed(left, minutes, screen, options, jobs, executor):
-            _write_executed(output / f"{ended.result.name}.ipynb", ended)
-            keep(ended.result)
-    except Interrupted as error:
-        code = error.code
-    every = [results.get(plan.name) or Result.of(plan, "waiting") for plan in plans]
-    return every, code or int(any(result.status not in ("ok", "skipped") for result in every))
+        for plan in plans:
+            last = stored.get(plan.name)
+            if not plan.key:
+                keep(Result.of(plan, "failed", f"there is no notebook {plan.chapter.path}"))
+            elif resume and last and (same := resumed(plan, last, output)):
+                keep(same, replace(same, status="skipped", message=f"unchanged since it succeeded on {same.date[:10]}"))
+            else:
+                left.append(plan)
+                if last and last.status == "ok" and (last.profile, last.overridden) == (plan.profile, plan.overridden):
+                    minutes[plan.name] = last.minutes
+        threads = str(max(1, cores() // jobs))
+        environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads} if jobs > 1 else {}
+        options = {"cell_seconds": cell_seconds, "environment": environment}
+        try:
+            for ended in _executed(left, minutes, screen, options, jobs, executor):
+                _write_executed(output / f"{ended.result.name}.ipynb", ended)
+                keep(ended.result)
+        except Interrupted as error:
+            code = error.code
+        every = [results.get(plan.name) or Result.of(plan, "waiting") for plan in plans]
+        return every, code or int(any(result.status not in ("ok", "skipped") for result in every))
 
 
 def resumed(plan: Plan, last: Result, output: Path) -> Result | None:
@@ -153,7 +156,7 @@ def _value(future: Future, plan: Plan) -> Ended:
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM meanwhile, so that neither falls into the middle of something; a second one acts."""
+    """Collect signals that end a program, so that none falls into the middle of something; a second one acts."""
     caught: list[int] = []
     usual: dict[int, Any] = {}
 
@@ -162,7 +165,8 @@ def _signals() -> Iterator[list[int]]:
         signal.signal(number, usual[number])
 
     if threading.current_thread() is threading.main_thread():
-        usual |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        every = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        usual |= {number: signal.signal(number, note) for number in every}
     try:
         yield caught
     finally:

@@ -11,13 +11,14 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from course_utils.runtime import ROOT
+from course_utils.tools import folders, sitetext, vendor
 from course_utils.tools import notebook as notebooks
-from course_utils.tools import sitetext, vendor
 from course_utils.tools.chapter import Chapter, read_chapters
 from course_utils.tools.notebook import WIDGET_TEXT, WIDGET_VIEW, outputs
 from course_utils.tools.pages import fill, write_page
@@ -36,6 +37,11 @@ SCRIPTS = {
 LEFT_OUT = {"tools"}
 
 
+def sources(output: Path) -> Path:
+    """Return the folder beside a site in which its pages' sources lie."""
+    return output.with_name(f"{output.name}-source")
+
+
 def build(
     source: Path, output: Path, executed: Mapping[str, Path] | None = None, *, scripts: Path = vendor.FOLDER
 ) -> Path:
@@ -43,20 +49,27 @@ def build(
 
     ``source`` holds ``course.yml``, notebooks and solutions; ``executed`` maps chapters to notebooks that were run and
     still hold their sliders, others are taken as they are stored; ``scripts`` is the cache of what pages load. An error
-    or a warning of Sphinx is a ``RuntimeError`` with its last words.
+    or a warning of Sphinx is a ``RuntimeError`` with its last words, and leaves the site of before; a folder that holds
+    files which no build has made is ``folders.NotOurs``.
     """
-    folder = output.with_name(f"{output.name}-source")
-    shutil.rmtree(folder, ignore_errors=True)
-    write_sources(source, folder, executed or {})
-    vendor.copy(vendor.fetch(SCRIPTS, scripts), SCRIPTS, folder / "_static" / "vendor")
-    shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
-    command += ["-d", str(folder / "_doctrees"), str(folder), str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"Sphinx did not accept {folder}:\n{done.stderr.strip()[-4000:]}")
-    for name in (".buildinfo", "objects.inv"):
-        (output / name).unlink(missing_ok=True)
+    folder = sources(output)
+    with (
+        folders.taken(output, "site", "--site", whole=True),
+        folders.taken(folder, "site", "--site", whole=True),
+        tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as made,
+    ):
+        folders.empty(folder)
+        write_sources(source, folder, executed or {})
+        vendor.copy(vendor.fetch(SCRIPTS, scripts), SCRIPTS, folder / "_static" / "vendor")
+        command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
+        command += ["-d", str(folder / "_doctrees"), str(folder), made]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"Sphinx did not accept {folder}:\n{done.stderr.strip()[-4000:]}")
+        folders.empty(output)
+        for path in Path(made).iterdir():
+            if path.name not in (".buildinfo", "objects.inv"):
+                path.rename(output / path.name)
     return output / "index.html"
 
 
@@ -99,7 +112,7 @@ def _copy(path: Path, folder: Path) -> None:
 
 def chapter_page(notebook: dict, name: str, known: set[str], references: Sequence[sitetext.Work]) -> dict:
     """Return a chapter as the site shows it: linked, its figures named, with a line of ways to open it."""
-    notebook = notebooks.copy(notebook)
+    notebook = notebooks.for_readers(notebook)
     for figure in reversed(notebooks.figures(notebook)):  # a cell has one text: that of its first figure
         words = f"Figure {figure.number}, {figure.heading.replace('$', '')}"
         figure.cell["metadata"]["mystnb"] = {"image": {"alt": words}}
