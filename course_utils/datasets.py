@@ -116,11 +116,13 @@ def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from:
     elif key.endswith(".npz") and path.exists():
         title, arrays = path.stem, pictures.read_npz(path)
         parts, classes = _split(title, arrays, seed, test_from), tuple(map(str, np.unique(arrays[1])))
-    elif path.is_dir():
+    elif key and path.is_dir():
         title, (arrays, classes) = path.resolve().name, _read_folder(path, size)
         parts = _split(title, arrays, seed, test_from)
     else:
         raise _missing(key)
+    if not all(map(len, parts)):
+        raise ValueError(f"{title!r} has {sum(map(len, parts))} pictures, too few for three parts; give ten or more")
     train, valid, test = (part[balanced_order(part.labels, seed)] for part in parts)
     _, channels, height, width = train.images.shape
     sizes = f"{len(train):,} train, {len(valid):,} valid, {len(test):,} test"
@@ -255,9 +257,10 @@ def _read_svhn(name: str) -> list[Split]:
 def _read_folder(folder: Path, size: int | None) -> tuple[Arrays, tuple[str, ...]]:
     files = pictures.find(folder)
     groups = [p.relative_to(folder).parts[0] if p.parent != folder else "" for p in files]
-    classes, labels = np.unique(groups, return_inverse=True)
+    classes = sorted(set(groups), key=lambda name: (len(name), name) if "".join(groups).isdecimal() else (0, name))
+    labels = np.array([classes.index(name) for name in groups])
     stamp = [(str(p.resolve()), p.stat().st_mtime_ns, p.stat().st_size) for p in files]
-    key = "folder-" + hashlib.sha256(repr((stamp, size)).encode()).hexdigest()[:16]
+    key = "folder-" + hashlib.sha256(repr((stamp, size, 2)).encode()).hexdigest()[:16]
     return _cached(key, lambda: (pictures.read(files, size), labels)), tuple(str(c) or "all" for c in classes)
 
 

@@ -7,9 +7,10 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 LARGEST_LABEL = 99_999  # no data set has more classes; beyond it, labels are something else
+GREY = {"1", "L", "LA", "I", "I;16", "I;16B"}  # modes of Pillow
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 
 
@@ -45,8 +46,14 @@ def _what_is_wrong(images: np.ndarray, labels: np.ndarray) -> str:
 
 
 def find(folder: Path) -> list[Path]:
-    """Return the pictures below a folder in the order of their names; none is a ``ValueError``."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    """Return the pictures below a folder in the order of their names, but none of hidden folders, and not none.
+
+    Folders train/ and test/ beside each other are no classes: ``ValueError``.
+    """
+    below = {path: path.relative_to(folder).parts for path in folder.rglob("*") if path.suffix.lower() in PICTURES}
+    files = sorted(p for p, parts in below.items() if not any(x.startswith((".", "__MACOSX")) for x in parts))
+    if {"train", "test"} <= {below[path][0].lower() for path in files}:
+        raise ValueError(f"{folder} holds train/ and test/, which are no classes; give the path of one of them")
     if not files:
         raise ValueError(f"{folder} holds no pictures; expected files ending in {', '.join(sorted(PICTURES))}")
     return files
@@ -55,9 +62,10 @@ def find(folder: Path) -> list[Path]:
 def read(files: list[Path], size: int | None) -> np.ndarray:
     """Read pictures → (N, H, W) uint8, or (N, H, W, 3) if any has colour; a damaged one is a ``ValueError``.
 
-    With a size, each is centre-cropped and resized to size × size pixels; without, all must be equally large.
+    Pictures are turned as their metadata say, 16 bits become 8, what is transparent shows white paper. With a size,
+    each is centre-cropped and resized to size × size pixels; without, all must be equally large.
     """
-    mode = "L" if all(_picture(path).mode == "L" for path in files) else "RGB"
+    mode = "L" if all(_picture(path).mode in GREY for path in files) else "RGB"
     arrays: list[np.ndarray] = []
     for path in files:
         picture = _picture(path, mode)
@@ -72,10 +80,22 @@ def read(files: list[Path], size: int | None) -> np.ndarray:
     return np.stack(arrays)
 
 
+def _converted(picture: Image.Image, mode: str) -> Image.Image:
+    if picture.mode == "F":
+        raise ValueError("its pixels are floats, whose range nobody knows")
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):
+        picture = Image.fromarray((np.asarray(picture) // 257).clip(0, 255).astype(np.uint8))
+    if picture.has_transparency_data:
+        paper = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(paper, picture.convert("RGBA"))
+    return picture.convert(mode)
+
+
 def _picture(path: Path, mode: str | None = None) -> Image.Image:
     """One picture in a mode, or only its head; Pillow has many errors for a damaged one."""
     try:
         with Image.open(path) as picture:
-            return picture.convert(mode) if mode else picture
+            return _converted(picture, mode) if mode else picture
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no picture or is damaged ({error}); mend it or move it elsewhere") from error

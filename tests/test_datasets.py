@@ -372,6 +372,72 @@ def test_a_picture_that_cannot_be_read_is_named(empty_data, tmp_path, ending, da
     assert len(load(folder).train) == 16
 
 
+def _turned(pixels, path):
+    """As a camera held upright saves it: lying, with a note that says how to turn it."""
+    notes = Image.Exif()
+    notes[0x0112] = 6  # turn by 90° clockwise
+    Image.fromarray(np.rot90(pixels)).save(path, exif=notes)
+
+
+def _transparent(pixels, path):
+    """Black everywhere; what is seen is how much of the paper shows."""
+    Image.merge("LA", (Image.new("L", pixels.shape[::-1], 0), Image.fromarray(255 - pixels))).save(path)
+
+
+#: How a picture of grey levels can be saved that is to come back as it was.
+SAVED = {
+    "eight bits": lambda pixels, path: Image.fromarray(pixels).save(path),
+    "sixteen bits": lambda pixels, path: Image.fromarray(257 * pixels.astype(np.uint16)).save(path),
+    "turned": _turned,
+    "on transparent ground": _transparent,
+    "with a palette": lambda pixels, path: Image.fromarray(pixels).convert("P").save(path),
+    "black and white": lambda pixels, path: Image.fromarray(pixels > 99).save(path),
+}
+
+
+@pytest.mark.parametrize("how", SAVED)
+def test_a_picture_comes_back_as_it_is_seen(tmp_path, how):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 4)).astype(np.uint8)
+    SAVED[how](pixels, tmp_path / "a.png")
+    (found,) = pictures.read(pictures.find(tmp_path), None)
+    expected = 255 * (pixels > 99) if how == "black and white" else pixels
+    np.testing.assert_array_equal(found[..., 0] if found.ndim == 3 else found, expected)
+
+
+def test_pictures_of_print_and_of_floats(tmp_path):
+    Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "red.jpg")
+    (found,) = pictures.read(pictures.find(tmp_path), None)
+    assert found.shape == (4, 4, 3) and found[0, 0, 0] > 200 and found[0, 0, 1] < 60
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "floats.tiff")
+    with pytest.raises(ValueError, match=r"floats.tiff .*pixels are floats"):
+        pictures.read([tmp_path / "floats.tiff"], None)
+
+
+def test_hidden_folders_are_no_classes_and_numbers_are_in_order(empty_data, tmp_path):
+    folder = _folder(tmp_path / "pets", classes=("2", "10", ".ipynb_checkpoints", "__MACOSX"))
+    (folder / "2" / "._0.png").write_bytes(b"of a Mac")
+    splits = load(folder)
+    assert splits.classes == ("2", "10") and len(splits.train) == 16
+    dark = splits.train.images.flatten(1).max(1).values < 100
+    assert torch.equal(dark, splits.train.labels == 0)
+
+
+def test_train_and_test_are_no_classes(tmp_path):
+    with pytest.raises(ValueError, match="holds train/ and test/, which are no classes"):
+        load(_folder(tmp_path / "pets", classes=("train", "test")))
+
+
+def test_too_few_pictures_are_refused(empty_data, tmp_path):
+    with pytest.raises(ValueError, match="'pets' has 3 pictures, too few for three parts"):
+        load(_folder(tmp_path / "pets", classes=("cat",), per_class=3))
+    assert len(load(_folder(tmp_path / "more", classes=("cat",), per_class=10)).test) == 1
+
+
+def test_no_name_is_no_folder():
+    with pytest.raises(ValueError, match="unknown data set ''"):
+        load("")
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"holds no pictures.*\.png"):
         load(tmp_path)
