@@ -13,6 +13,7 @@ CONSTRAINTS ?= tested
 PINS_tested := -c constraints.txt
 PINS_newest :=
 
+$(if $(word 2,$(VENV)),$(error VENV=$(VENV) has a space in it, which make cannot follow; give a path without))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.course-installed
 # One thread per process when tests run side by side; figures need the notebook's own matplotlib backend.

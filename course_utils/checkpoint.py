@@ -21,11 +21,14 @@ _NUMPY = "numpy: array or number"
 def write(path: str | Path, content: Mapping[str, Any]) -> None:
     """Write tensors, NumPy's arrays and numbers, Python's numbers and words, and lists, tuples and dicts of them.
 
-    An interruption leaves the old file whole; ``TypeError`` names a value of another kind.
+    An interruption leaves the old file whole; ``TypeError`` names a value of another kind, ``OSError`` the path.
     """
     packed = _pack(dict(content))
-    with replacing(path) as file:
-        torch.save(packed, file)
+    try:
+        with replacing(path) as file:
+            torch.save(packed, file)
+    except RuntimeError as error:  # torch's own, where the disk is full
+        raise OSError(f"{path} could not be written; the disk may be full ({error})") from error
 
 
 def read(path: str | Path, model: nn.Module | None = None, *, device: str | None = "cpu") -> dict[str, Any]:

@@ -112,3 +112,16 @@ def test_copied_weights_do_not_follow_the_model():
     with torch.no_grad():
         model[0].weight.add_(1)
     assert torch.allclose(before["0.weight"] + 1, model[0].weight)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("unexpected pos 971072 vs 970964"), OSError(28, "No space left")])
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch, error):
+    checkpoint.write(tmp_path / "last.pt", {"a": 1})
+
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="last.pt could not be written; the disk may be full|No space left"):
+        checkpoint.write(tmp_path / "last.pt", {"a": 2})
+    assert checkpoint.read(tmp_path / "last.pt") == {"a": 1} and len(list(tmp_path.iterdir())) == 1

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from unittest.mock import MagicMock
 
+import click
 import pytest
 from click.testing import CliRunner
 from helpers.toys import course, write_course, write_notebook
@@ -30,9 +31,11 @@ def toy(tmp_path):
         (["--profile", "fulll"], "fulll", "'full'"),
         (["-p", "latent_dims", "3"], "latent_dims", "'latent_dim'"),
         (["1", "-p", "latent_dim", "3"], "latent_dim", "epochs"),
-        (["-p", "epochs", "[1, "], "epochs", "YAML"),
+        (["-p", "epochs", "[1, "], "epochs", "a whole number"),
         (["--source", "/"], "course.yml", "--source"),
         (["--jobs", "0"], "0", "x>=1"),
+        (["--cell-timeout", "-5"], "-5", "x>=1"),
+        (["--cell-timeout", "nan"], "nan", "not a valid"),
         (["--device", "cuda:99"], "cuda:99", "not on this machine; use 'cpu'"),
         (["--device", "gpu"], "gpu", "use 'cpu', 'cuda' or 'mps'"),
     ],
@@ -88,10 +91,81 @@ def test_chapters_come_in_the_order_of_the_course_and_once(toy):
     assert len(cli.choose((), toy)) == 2
 
 
-def test_values_are_yaml_literals():
-    pairs = [("a", "3"), ("b", "1e-3"), ("c", "[1, 2]"), ("d", "true"), ("e", "mnist"), ("f", "null"), ("g", "'7'")]
-    values = {"a": 3, "b": 0.001, "c": [1, 2], "d": True, "e": "mnist", "f": None, "g": "7"}
-    assert cli.parse_parameters(tuple(pairs)) == values
+@pytest.mark.parametrize(
+    ("text", "default", "value"),
+    [
+        ("3", 20, 3),
+        ("1e3", 20, 1000),
+        ("-2", 20, -2),
+        ("3", 0.5, 3.0),
+        ("1e-3", 0.5, 0.001),
+        ("true", False, True),
+        ("False", True, False),
+        ("[1, 2]", [16], [1, 2]),
+        # where the default is text, text stays as it was typed
+        *((text, "mnist-5k", text) for text in ("mnist", "010", "no", "", "12:30", "/data/set #1/x.npz", "2026-01-01")),
+        ("7", None, 7),
+        ("seven", None, "seven"),
+    ],
+)
+def test_a_parameter_is_of_the_kind_that_the_notebook_has(text, default, value):
+    found = cli.understood("name", text, default)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "default"),
+    [
+        *((text, 20) for text in ("ten", "2.5", "2026-01-01", "010", "true", "null", "", "[1", "{}", "nan", "1e999")),
+        *((text, 0.5) for text in ("half", "nan", "inf", "-1e999", "1j", "True")),
+        *((text, True) for text in ("1", "yes", "0.0")),
+        *((text, [16]) for text in ("16", "16, 32", "a")),
+    ],
+)
+def test_another_kind_is_refused_with_what_the_notebook_has(text, default):
+    with pytest.raises(click.UsageError, match="-p epochs .* is not understood; the notebook has") as caught:
+        cli.understood("epochs", text, default)
+    assert repr(default) in str(caught.value)
+
+
+def test_what_was_understood_is_shown_and_a_wrong_kind_runs_nothing(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("course_utils.tools.run.run", lambda plans, **_: ([], 0))
+    result = course("run", "1", "--source", toy, "--output", tmp_path, "-p", "epochs", "1e1", "-p", "profile", "010")
+    assert "01_linear: epochs = 10, profile = '010'" in result.output
+    result = course("run", "1", "--source", toy, "--output", tmp_path, "-p", "epochs", "ten")
+    assert result.exit_code == 2 and "'ten' is not understood; the notebook has 2, a whole number" in result.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "chapters: [",
+        "only words",
+        "chapters: 3",
+        "chapters: [{title: no name}]",
+        "chapters: [{name: a, profiles: {quick: {minutes: long}}}]",
+        "chapters: [{name: a, profiles: {quick: {}}, numbers: {psnr: {quick: 5}}}]",
+        "<<<<<<< HEAD\nchapters: []\n=======",
+    ],
+)
+def test_a_damaged_course_file_is_one_sentence(tmp_path, text):
+    (tmp_path / "course.yml").write_text(text)
+    for words in (["list"], ["run", "--output", tmp_path / "run"]):
+        result = course(*words, "--source", tmp_path)
+        assert result.exit_code == 2 and "course.yml" in result.output and "Traceback" not in result.output
+        assert isinstance(result.exception, SystemExit)
+
+
+def test_a_full_disk_and_a_library_that_does_not_load_are_one_sentence(toy, monkeypatch):
+    for error in (OSError(28, "No space left on device", "/full/index.html"), ImportError("libcudart.so.12 not found")):
+
+        def fail(*_, error=error):
+            raise error
+
+        monkeypatch.setattr(cli, "read_chapters", fail)
+        result = course("list", "--source", toy)
+        assert result.exit_code == 1 and str(error) in result.output and isinstance(result.exception, SystemExit)
 
 
 def test_list_says_minutes_prerequisites_and_what_was_executed(toy, tmp_path):

@@ -335,6 +335,24 @@ def test_bytes_that_are_no_notebook_and_a_worker_that_is_lost_are_failures(tmp_p
     assert code == 1 and results[0].status == "failed" and "ZeroDivisionError" in results[0].message
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"\xef\xbb\xbf{}", b"<<<<<<< HEAD\n{}\n=======\n", b'{"cells": [', "한".encode("utf-16"), None],
+)
+def test_a_notebook_that_cannot_be_read_fails_alone_and_by_name(tmp_path, content):
+    source = write_course(tmp_path / "chapters", a={}, b={})
+    write_notebook(source / "b.ipynb", "1")
+    if content is not None:
+        (source / "a.ipynb").write_bytes(content)
+    result = course("run", "--source", source, "--output", tmp_path / "run")
+    first, second = read_results(tmp_path / "run")
+    assert result.exit_code == 1 and (first.status, second.status) == ("failed", "ok")
+    assert str(source / "a.ipynb") in first.message and "Traceback" not in result.output
+    (tmp_path / "run" / "b.ipynb").write_bytes(b"{}")
+    assert course("run", "a", "--source", source, "--output", tmp_path / "run").exit_code == 1
+    assert (tmp_path / "run" / "index.html").exists()
+
+
 def test_limits_come_from_the_stated_minutes(asked, monkeypatch):
     limits = []
     monkeypatch.setattr(kernel, "_attempt", lambda *values: limits.append(values[-1]) or ("interrupted", "", ""))

@@ -32,6 +32,15 @@ def test_fetches_once_the_pinned_version_and_leaves_nothing_else(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted(found.values())
 
 
+def test_of_two_that_fetch_at_once_the_quicker_one_counts(tmp_path):
+    def slower(specification, scratch):
+        vendor.fetch(["requirejs"], tmp_path, pack=packer([]))
+        return packer([])(specification, scratch)
+
+    (found,) = vendor.fetch(["requirejs"], tmp_path, pack=slower).values()
+    assert list(tmp_path.iterdir()) == [found] and (found / "index.js").exists()
+
+
 def test_versions_of_one_package_lie_apart(tmp_path):
     assert vendor.cached("mathjax", tmp_path) != vendor.cached("mathjax-3", tmp_path)
 

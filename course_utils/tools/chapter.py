@@ -14,6 +14,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from course_utils.results import in_band, read_course
 from course_utils.runtime import ROOT, replacing
 from course_utils.tools import notebook as notebooks
@@ -58,16 +60,27 @@ class Chapter:
         return {name: tuple(facts[profile]) for name, facts in self.numbers.items() if profile in facts}
 
 
+class NoCourse(FileNotFoundError):
+    """There is no course.yml, or none that can be read; the message names it."""
+
+
 def read_chapters(source: Path) -> list[Chapter]:
-    """Return the chapters of ``course.yml`` in a folder; ``FileNotFoundError`` if it has none."""
-    source = Path(source)
-    if not (source / "course.yml").exists():
-        raise FileNotFoundError(f"{source} holds no course.yml, which lists the chapters; give another --source")
+    """Return the chapters of ``course.yml`` in a folder; ``NoCourse`` if it has none, or a damaged one."""
+    path = Path(source) / "course.yml"
+    if not path.exists():
+        raise NoCourse(f"{source} holds no course.yml, which lists the chapters; give another --source")
     known = {each.name for each in fields(Chapter)}
     chapters = []
-    for entry in read_course(source / "course.yml"):
-        own = {key: value for key, value in entry.items() if key in known and value is not None}
-        chapters.append(Chapter(**{"title": entry["name"], "path": source / f"{entry['name']}.ipynb"} | own))
+    try:
+        for entry in read_course(path):
+            own = {key: value for key, value in entry.items() if key in known and value is not None}
+            chapters.append(Chapter(**{"title": entry["name"], "path": path.with_name(f"{entry['name']}.ipynb")} | own))
+            for profile in chapters[-1].profiles:
+                float(chapters[-1].minutes(profile) or 0)
+                [(low, high) for low, high in chapters[-1].bands(profile).values()]
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NoCourse(f"{path} is damaged ({type(error).__name__}: {reason}); mend it, or take that of git") from error
     return chapters
 
 
@@ -75,7 +88,8 @@ def read_chapters(source: Path) -> list[Chapter]:
 class Plan:
     """What is asked of one chapter: its parameters, what is expected, and a key for all that decides its numbers.
 
-    ``notebook`` and ``key`` are empty if there is none. With ``overridden`` parameters the numbers are not compared.
+    ``notebook`` and ``key`` are empty if there is none, or one with a ``fault``. With ``overridden`` parameters the
+    numbers are not compared.
     """
 
     chapter: Chapter
@@ -85,6 +99,7 @@ class Plan:
     bands: Mapping[str, Band]
     notebook: bytes
     key: str
+    fault: str = ""
 
     @property
     def name(self) -> str:
@@ -113,9 +128,14 @@ def plan(chapter: Chapter, profile: str, overrides: Mapping[str, Any] | None = N
     if profile != "quick":
         parameters["profile"] = profile
     parameters |= overrides or {}
-    notebook = chapter.path.read_bytes() if chapter.path.exists() else b""
-    key = _key(notebooks.parse(notebook, chapter.path), parameters, chapter.path.parent) if notebook else ""
-    return Plan(chapter, profile, parameters, bool(overrides), chapter.bands(profile), notebook, key)
+    asked = (chapter, profile, parameters, bool(overrides), chapter.bands(profile))
+    try:
+        content = chapter.path.read_bytes()
+        return Plan(*asked, content, _key(notebooks.parse(content, chapter.path), parameters, chapter.path.parent))
+    except FileNotFoundError:
+        return Plan(*asked, b"", "", f"there is no notebook {chapter.path}")
+    except (OSError, notebooks.NotebookError) as error:
+        return Plan(*asked, b"", "", str(error))
 
 
 def _key(notebook: dict, parameters: Mapping[str, Any], folder: Path) -> str:

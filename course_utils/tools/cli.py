@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import difflib
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import click
 
 from course_utils.runtime import ROOT, pick_device
 from course_utils.tools import folders
-from course_utils.tools.chapter import Chapter, Plan, plan, read_chapters, read_results
+from course_utils.tools.chapter import Chapter, NoCourse, Plan, plan, read_chapters, read_results
+from course_utils.tools.notebook import NotebookError, parameters_of
+from course_utils.tools.notebook import read as read_notebook
 from course_utils.tools.screen import Screen
 
 
@@ -40,7 +44,9 @@ device_option = click.option(
     "--device", help="Where to compute: cpu, cuda or mps [default: COURSE_DEVICE, else the fastest found]."
 )
 timeout_option = click.option(
-    "--cell-timeout", type=float, help="Limit per cell in seconds [default: from course.yml, at least 300]."
+    "--cell-timeout",
+    type=click.IntRange(min=1),
+    help="Limit per cell in seconds [default: from course.yml, at least 300].",
 )
 parameter_option = click.option(
     "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Override a parameter; repeatable."
@@ -73,11 +79,11 @@ def told(*errors: type[Exception], refused: bool = False) -> Iterator[None]:
 
 
 class _Group(click.Group):
-    """Turns a missing file into a refusal, an interruption into its exit code."""
+    """Turns what a person can mend into one sentence, an interruption into its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with told(FileNotFoundError, folders.NotOurs, refused=True):
+            with told(OSError, ImportError), told(NoCourse, folders.NotOurs, refused=True):
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:  # Interrupted of run.py has the exit code of the signal
             click.echo(f"Interrupted. {error}", err=True)
@@ -107,46 +113,54 @@ def choose(names: Sequence[str], source: Path) -> list[Chapter]:
     return [chapter for chapter in chapters if chapter.name in wanted or not names]
 
 
-def parse_parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Read the values of ``-p NAME VALUE`` as YAML literals; 1e-3, which YAML takes for a word, is a number as well."""
-    import yaml
+def understood(name: str, text: str, default: Any) -> Any:
+    """Return the value of ``-p NAME VALUE``, of the kind of the notebook's ``default``; ``click.UsageError`` if not.
 
-    parameters = {}
-    for name, text in pairs:
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            reason = " ".join(str(error).split())
-            raise click.UsageError(f"-p {name} {text!r} is not a YAML literal: {reason}") from error
-        if isinstance(value, str):
-            with contextlib.suppress(ValueError):
-                value = float(text)
-        parameters[name] = value
-    return parameters
+    Where the default is text, text stays as it was typed; numbers, true, false, null and lists are read as in Python.
+    """
+    if isinstance(default, str):
+        return text
+    value: Any = None
+    with contextlib.suppress(ValueError, SyntaxError):
+        value = ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text.lower(), text.strip()))
+    if isinstance(value, float) and isinstance(default, int) and value.is_integer():
+        value = int(value)  # 1e3
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if default is None:
+        return text if value is None else value
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if not finite or type(value) is not type(default):
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}.get(type(default), "another kind")
+        raise click.UsageError(f"-p {name} {text!r} is not understood; the notebook has {default!r}, {kind}")
+    return value
 
 
-def make_plans(chapters: Sequence[Chapter], profile: str, overrides: Mapping[str, Any]) -> list[Plan]:
+def make_plans(chapters: Sequence[Chapter], profile: str, pairs: Sequence[tuple[str, str]] = ()) -> list[Plan]:
     """Return one plan per chapter; a profile or parameter that no chapter has is refused, naming the nearest."""
-    import nbformat
-    from papermill import inspect_notebook
-
     profiles = {name for chapter in chapters for name in chapter.profiles}
     if profile not in profiles:
         raise click.UsageError(f"there is no profile {profile!r}; {_nearest(profile, profiles)}")
-    there = [chapter for chapter in chapters if chapter.path.exists()]
-    has = {chapter.name: set(inspect_notebook(nbformat.read(chapter.path, as_version=4))) for chapter in there}
+    has: dict[str, dict[str, Any]] = {}
+    for chapter in chapters:
+        with contextlib.suppress(OSError, NotebookError, SyntaxError):  # the chapter fails, alone and by name
+            has[chapter.name] = parameters_of(read_notebook(chapter.path))
     everywhere = set().union(*has.values())
-    for name in overrides:
+    for name, _ in pairs:
         if name not in everywhere:
             where = "the chapters named" if len(chapters) > 1 else chapters[0].name
             raise click.UsageError(f"no parameter {name!r} in {where}; {_nearest(name, everywhere)}")
     plans = []
     for chapter in chapters:
-        known = has.get(chapter.name, set())
-        plans.append(plan(chapter, profile, {name: overrides[name] for name in overrides if name in known}))
-        for name in sorted(set(plans[-1].parameters) - known if chapter in there else ()):
+        known = has.get(chapter.name, {})
+        own = {name: understood(name, text, known[name]) for name, text in pairs if name in known}
+        plans.append(plan(chapter, profile, own))
+        for name in sorted(set(plans[-1].parameters) - set(known) if chapter.name in has else ()):
             text = f"the profile {profile!r} of course.yml gives {chapter.name} a parameter {name!r}, which it has not"
             raise click.UsageError(f"{text}; {_nearest(name, known)}")
+        if own:
+            words = ", ".join(f"{name} = {value!r}" for name, value in own.items())
+            click.echo(f"{chapter.name}: {words}")
     return plans
 
 
@@ -214,12 +228,11 @@ def run(chapters, profile, pairs, jobs, resume, device, cell_timeout, source: Pa
     all numbers lie in their expected bands; 1 if not, 2 if the call was refused, 130 after Ctrl-C, 143 after SIGTERM,
     129 if the terminal is closed. A folder that holds files of yours is refused.
     """
-    overrides = parse_parameters(pairs)
     chosen = choose(chapters, source)
     if not chosen:
         raise click.UsageError(f"{source / 'course.yml'} lists no chapters")
     compute_on(device)
-    plans = make_plans(chosen, profile, overrides)
+    plans = make_plans(chosen, profile, pairs)
     from course_utils.tools import report, run
 
     options = {"jobs": jobs, "resume": resume, "cell_seconds": cell_timeout}
@@ -329,7 +342,7 @@ def make_site(stored, jobs, target: Path, source: Path, output: Path) -> None:
         folders.check(place, "site", "--site", whole=True)
     executed = {}
     if not stored:
-        plans = make_plans(read_chapters(source), "quick", {})
+        plans = make_plans(read_chapters(source), "quick")
         results, code = run.run(plans, source=source, output=output, screen=Screen(), jobs=jobs, resume=True)
         if code > 1:
             sys.exit(code)
@@ -391,7 +404,7 @@ def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: P
     """
     from course_utils.tools import lecture as live
 
-    (asked,) = make_plans(choose((chapter,), source), "quick", parse_parameters(pairs))
+    (asked,) = make_plans(choose((chapter,), source), "quick", pairs)
     notebook = asked.chapter.path
     if not asked.key:
         raise click.UsageError(f"there is no notebook {notebook}")

@@ -6,6 +6,7 @@ Pages load nothing: styles stand inside, figures are data URIs, and mathematics 
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import re
@@ -36,7 +37,7 @@ def write(output: Path, source: Path) -> Path:
     results = read_results(output)
     for result in results:
         path = output / f"{result.name}.ipynb"
-        if path.exists():
+        with contextlib.suppress(FileNotFoundError, notebooks.NotebookError):  # a damaged one has no page
             executed[result.name] = notebooks.read(path)
             page = path.with_suffix(".html")
             if not (page.exists() and page.stat().st_mtime >= path.stat().st_mtime):

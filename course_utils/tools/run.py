@@ -82,7 +82,7 @@ def run(
         for plan in plans:
             last = stored.get(plan.name)
             if not plan.key:
-                keep(Result.of(plan, "failed", f"there is no notebook {plan.chapter.path}"))
+                keep(Result.of(plan, "failed", plan.fault))
             elif resume and last and (same := resumed(plan, last, output)):
                 keep(same, replace(same, status="skipped", message=f"unchanged since it succeeded on {same.date[:10]}"))
             else:

@@ -77,4 +77,8 @@ def _unpack(name: str, target: Path, pack: Pack) -> None:
             file.extractall(scratch, filter="data")
         if not (Path(scratch) / "package").is_dir():
             raise VendorMissing(f"the archive of {package} {PACKAGES[name]} has no folder 'package'")
-        (Path(scratch) / "package").rename(target)
+        try:
+            (Path(scratch) / "package").rename(target)
+        except OSError:
+            if not target.exists():  # else another process was quicker
+                raise
