@@ -420,16 +420,37 @@ def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: P
 
 
 @main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--no-solutions", is_flag=True, help="Leave the solutions out, to hand the folder to a class.")
+@source_option
+def start(folder: Path, no_solutions: bool, source: Path) -> None:
+    """Copy the notebooks into a folder of your own, without outputs, to work in.
+
+    Updates of the course, and its commands, leave this folder alone; notebooks that it has already are kept.
+    """
+    from course_utils.tools import workbook
+
+    for line in workbook.start(read_chapters(source), folder, solutions=not no_solutions):
+        click.echo(line)
+    click.echo(f"your workbook: {folder.resolve()}\nopen it with: {sys.executable} -m jupyterlab {folder}")
+
+
+@main.command()
 @chapters_argument
-@folder("--notebooks", ROOT / "notebooks", "Folder with your notebooks", exists=True)
+@click.option(
+    "--notebooks",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder with your notebooks [default: the workbook of `course start`, else notebooks].",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def progress(chapters, notebooks: Path, as_json: bool) -> None:
+def progress(chapters, notebooks: Path | None, as_json: bool) -> None:
     """Say which exercises pass, from the outputs saved in your notebooks.
 
     Nothing is executed, and nothing leaves this machine. CHAPTERS are numbers or names; all if none is named.
     """
-    from course_utils.tools import exercises
+    from course_utils.tools import exercises, workbook
 
+    notebooks = notebooks or workbook.last()
     source = notebooks if (notebooks / "course.yml").exists() else ROOT / "notebooks"
     found = exercises.progress(choose(chapters, source), notebooks)
     click.echo((exercises.as_json if as_json else exercises.in_words)(found, notebooks))
