@@ -88,7 +88,9 @@ full: $(STAMP)  ## run the full profile and store its numbers (needs MNIST: cour
 lock: pyproject.toml  ## write constraints.txt anew from the newest versions that install together
 	rm -rf build/lock && $(PYTHON) -m venv build/lock && build/lock/bin/python -m pip install -q -e ".[dev,site]"
 	{ echo "# The exact versions last tested together. 'make lock' writes this file anew."; \
-	  build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9]*$$//'; } > build/constraints.part
+	  build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+[a-z0-9]*$$//' | \
+	  awk '/^soupsieve==/ {print $$0 " ; python_full_version >= \"3.11.5\""; \
+	       $$0 = "soupsieve==2.10 ; python_full_version < \"3.11.5\""} {print}'; } > build/constraints.part
 	mv build/constraints.part constraints.txt && rm -rf build/lock
 
 clean:  ## remove what runs leave behind (keeps the environment and data)

@@ -44,7 +44,24 @@ def test_constraints_pin_every_requirement_inside_its_range():
 
 @pytest.mark.parametrize("line", CONSTRAINTS)
 def test_constraints_hold_exact_versions_and_no_hosts(line):
-    assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line), line
+    assert re.fullmatch(r'[A-Za-z0-9._-]+==[A-Za-z0-9.!]+( ; python_full_version [<>]=? "[0-9.]+")?', line), line
+
+
+def test_what_needs_a_newer_python_has_a_pin_for_older_ones():
+    """Debian 12 has 3.11.2, and soupsieve 4 asks for 3.11.5; ``make lock`` writes both lines."""
+    pins = [Requirement(line) for line in CONSTRAINTS if line.startswith("soupsieve")]
+    for python in ("3.11.2", "3.11.5", "3.13.0"):
+        environment = {"python_full_version": python}
+        (pin,) = [pin for pin in pins if pin.marker and pin.marker.evaluate(environment)]
+        assert (pin.specifier == SpecifierSet("==2.10")) == (python == "3.11.2")
+    lock = (ROOT / "Makefile").read_text().partition("\nlock:")[2]
+    command = re.search(r"awk '(.*?)';", lock, re.DOTALL)[1].replace("$$", "$").replace("\\\n", "")
+    printed = subprocess.run(["awk", command], input="a==1\nsoupsieve==5\n", capture_output=True, text=True, check=True)
+    assert printed.stdout.splitlines() == [
+        "a==1",
+        'soupsieve==5 ; python_full_version >= "3.11.5"',
+        'soupsieve==2.10 ; python_full_version < "3.11.5"',
+    ]
 
 
 def test_ci_calls_the_test_command_of_the_readme():
