@@ -66,9 +66,11 @@ class Batches:
         """Return the permutation (N,) of this epoch, on the CPU."""
         if not self.shuffle:
             return torch.arange(self.size)
+        return torch.randperm(self.size, generator=self._generator(epoch))
+
+    def _generator(self, epoch: int) -> torch.Generator:
         # seed + epoch would give epoch 1 of seed 0 the order of epoch 0 of seed 1, and tie repetitions together
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-        return torch.randperm(self.size, generator=generator)
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
 
     def epoch(self, number: int = 0) -> Iterator[Tensor | tuple[Tensor, ...]]:
         """Yield the batches of one epoch: x (B, …) float, or (x, y) with labels."""
@@ -88,7 +90,8 @@ class Batches:
             sampler=self.order(number).tolist(),
             num_workers=2 if pinned else 0,
             pin_memory=pinned,
-            generator=torch.Generator(),  # else it draws from the global one, and the model's noise would change
+            # else it draws from the global one, and the model's noise would change; workers begin from it
+            generator=self._generator(number),
         )
         for loaded in loader:
             yield self._ready(self._asked_for(loaded if isinstance(loaded, (list, tuple)) else (loaded,)))

@@ -158,3 +158,28 @@ def test_bad_arguments_are_named(arguments, message):
 def test_a_dataset_without_labels_is_refused_when_labels_are_asked_for(numbers):
     with pytest.raises(ValueError, match="no labels"):
         next(iter(Batches(TensorDataset(numbers), with_labels=True)))
+
+
+class Noisy(Dataset):
+    """Draws anew at every visit, as augmentation does."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return torch.rand(2) + index
+
+
+def test_random_augmentation_is_drawn_anew_in_every_epoch_also_by_workers(monkeypatch):
+    made = []
+    usual = batches.DataLoader
+
+    def with_workers(data, size, **options):
+        made.append(usual(data, size, **options | {"num_workers": 2, "pin_memory": False}))
+        return made[-1]
+
+    monkeypatch.setattr(batches, "DataLoader", with_workers)
+    loader = Batches(Noisy(), 3, shuffle=False, device="cpu")
+    first, again, second = (torch.cat(list(loader.epoch(number))) for number in (0, 0, 1))
+    assert len(made) == 3 and torch.equal(first, again)
+    assert not torch.isclose(first, second).any()

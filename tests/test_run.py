@@ -353,6 +353,18 @@ def test_a_notebook_that_cannot_be_read_fails_alone_and_by_name(tmp_path, conten
     assert (tmp_path / "run" / "index.html").exists()
 
 
+def test_a_number_that_is_none_is_out_of_band_and_no_traceback(tmp_path):
+    bands = {name: {"quick": [0, 1]} for name in ("nan", "inf")}
+    source = write_course(tmp_path / "chapters", a=bands, b={})
+    write_notebook(source / "a.ipynb", record('{"nan": float("nan"), "inf": float("inf")}'))
+    write_notebook(source / "b.ipynb", "1")
+    result = course("run", "--source", source, "--output", tmp_path / "run")
+    first, second = read_results(tmp_path / "run")
+    assert (first.status, second.status, result.exit_code) == ("out of band", "ok", 1)
+    assert "nan = nan, expected 0 … 1" in first.message and "inf = inf" in first.message
+    assert (tmp_path / "run" / "index.html").exists()
+
+
 def test_limits_come_from_the_stated_minutes(asked, monkeypatch):
     limits = []
     monkeypatch.setattr(kernel, "_attempt", lambda *values: limits.append(values[-1]) or ("interrupted", "", ""))

@@ -14,10 +14,10 @@ PACKAGE = ROOT / "course_utils"
 #: Part of the package → at most so many lines in all. A limit is a decision: whoever raises one says why in the commit.
 #: Aimed at are 2,200 lines for what notebooks import and 3,000 for the tools; these are what was reached so far.
 LIMITS = {
-    ".": 2620,
+    ".": 2630,
     "checks": 2300,
     "tools": 4400,
-}  # raised by 20 and 300: own pictures, folders and workbooks of a person
+}  # raised by 30 and 300: own pictures, folders and workbooks of a person
 MODULE = 320  # lines of a module that notebooks import
 FUNCTION = 40  # lines of code of one of its functions
 MODULES = sorted(PACKAGE.glob("*.py"))

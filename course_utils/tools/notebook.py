@@ -185,4 +185,4 @@ def recorded(notebook: dict) -> tuple[dict[str, float], dict[str, list]]:
         for mime, kind in ((NUMBERS_MIME, "numbers"), (SERIES_MIME, "series")):
             payload = data.get(mime, {})
             found[kind] |= (json.loads(payload) if isinstance(payload, str) else payload).get(kind, {})
-    return found["numbers"], found["series"]
+    return {name: float(value) for name, value in found["numbers"].items()}, found["series"]  # NaN comes as a word
