@@ -119,6 +119,11 @@ def of_the_classes(formula):
     return part
 
 
+def naive(joint, prior):
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(joint).sum(1))
+
+
 #: exercise, a wrong answer, words that its message must contain.
 WRONG = [
     ("exercise_1", lambda t, h, n: t**h * (1 - t) ** (n - h), "underflows"),
@@ -135,6 +140,9 @@ WRONG = [
     ("exercise_1", lambda t, h, n: 1.0, "not the sum"),
     ("exercise_1", lambda t, h, n: right(1 - t, h, n), "exchanged"),
     ("exercise_1", lambda t, h, n: right(min(max(t, 0.01), 0.99), h, n), "not the sum"),
+    ("exercise_1", lambda t, h, n: h * math.log(t + 1e-6) + (n - h) * math.log(1 - t + 1e-6), "nor add to it"),
+    ("exercise_1", lambda t, h, n: right(min(max(t, 1e-6), 1 - 1e-6), h, n), "clip"),
+    ("exercise_1", lambda t, h, n: right(max(t, 1e-12), h, n), "clip"),
     ("exercise_1", log_of_long_product, "underflows"),
     ("exercise_1", lambda t, h, n: print(end=""), "returned nothing"),
     ("exercise_2", -500 + 784 * math.log(256), "direction"),
@@ -148,9 +156,12 @@ WRONG = [
     ("exercise_2", -500 - 784 * 8, "bits"),
     ("exercise_2", -500 - 784 * math.log(255), "not 255"),
     ("exercise_2", -500 - 784 * math.log10(256), "log10"),
+    ("exercise_2", -500 - 784 * 256, "loses log 256 a pixel"),
+    ("exercise_2", -4850, "rounded too much"),
     ("exercise_2", 12.0, "divide the density"),
     ("exercise_2", float("nan"), "divide the density"),
     ("exercise_4", lambda data, h, n, rng: rng.choice(data, n), "noise of width h is missing"),
+    ("exercise_4", lambda data, h, n, rng: rng.choice(data, n) * (1 + h * rng.standard_normal(n)), "multiplied"),
     ("exercise_4", lambda data, h, n, rng: data.mean() + data.std() * rng.standard_normal(n), "one broad bell"),
     (
         "exercise_4",
@@ -223,6 +234,8 @@ WRONG = [
     ("exercise_5", changed(log_prob=lambda k, *a: lambda x: -k["log_prob"](x)), "sign"),
     ("exercise_5", changed(log_prob=lambda k, *a: lambda x: np.exp(k["log_prob"](x))), "its logarithm"),
     ("exercise_5", changed(log_prob=of_the_classes(lambda joint, prior: joint.max(1))), "best class only"),
+    ("exercise_5", changed(log_prob=of_the_classes(naive)), "np.exp gives 0"),
+    ("exercise_5", changed(classify=of_the_classes(lambda joint, prior: np.exp(joint).argmax(1))), "compare logs"),
     ("exercise_5", changed(log_prob=of_the_classes(lambda joint, prior: joint.mean(1))), "averages the logarithms"),
     ("exercise_5", changed(log_prob=of_the_classes(lambda joint, prior: joint.sum(1))), "adds the logarithms"),
     ("exercise_5", changed(log_prob=of_the_classes(lambda joint, prior: logsumexp(joint - prior, 1))), "above the"),
@@ -264,6 +277,7 @@ WRONG = [
     ("exercise_6", lambda mu: len(mu) / np.log(mu).sum() - 1, "d + 1 is"),
     ("exercise_6", lambda mu: math.log(2) / np.median(np.log(mu)), "median"),
     ("exercise_6", lambda mu: (len(mu) - 1) / np.log(mu).sum(), "unbiased"),
+    ("exercise_6", lambda mu: round(len(mu) / np.log(mu).sum(), 2), "too coarse"),
     ("exercise_6", lambda mu: 7.0, "Σ log ρ"),
 ]
 
@@ -296,3 +310,4 @@ RIGHT = (
 class TestAnswers(Answers):
     check, solutions, right, wrong = check, SOLUTIONS, RIGHT, WRONG
     as_it_is = ("exercise_5",)
+    coincide = ("exercise_1", "exercise_5")  # a tiny θ: tails cost nothing; many pixels: one class is all of the sum

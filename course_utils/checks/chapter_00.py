@@ -23,10 +23,10 @@ def exercise_1(to_rows: Function) -> None:
 
 def _judge_rows(answer: Any, levels: Tensor) -> None:
     value = as_tensor(answer)
-    if not isinstance(answer, Tensor) or not answer.is_floating_point():
-        raise Misconception(
-            "the result is not a float tensor: a network computes with floats, so convert first (.float())"
-        )
+    if not isinstance(answer, Tensor):
+        raise Misconception(f"the result is a {type(answer).__name__}; asked is a torch tensor, see torch.from_numpy")
+    if not answer.is_floating_point():
+        raise Misconception("the result is not a float tensor: a network computes with floats, see .float()")
     if value.shape == (levels.numel(),):
         raise Misconception("you flattened the batch as well: the first axis counts images and stays, see flatten(1)")
     value = as_tensor(value, levels.shape, ": one row per image")
@@ -86,6 +86,8 @@ def _judge_error(answer: Any, x: Tensor, x_hat: Tensor) -> None:
         squared.sum().sqrt(): "you took the square root of the whole batch: the loss is a mean of squared distances",
         difference.flatten(1).sum(1).mean(): "you took absolute differences; the task asks for squared ones",
         difference.mean(): "you took the mean absolute difference; square, sum over pixels, average over pictures",
+        squared.mean() * 784 if x[0].numel() != 784 else None: "this is right for pictures of 28×28 pixels only",
+        squared.sum() / 128: "this is right for a batch of 128 pictures only: average over those that are there",
         per_image.mean() / 2: "you added a factor of one half, which (0.1) does not have",
     }
     otherwise = "not the expected value: square the differences, sum over the pixels, average over the pictures"
@@ -96,8 +98,8 @@ def _judge_error(answer: Any, x: Tensor, x_hat: Tensor) -> None:
 @exercise("0.4")
 def exercise_4(constant_error: Function) -> None:
     """``constant_error(train, test)``: test error of answering the training mean image, rows (N, D)."""
-    for pixels in (6, 9):
-        train, test = rand(50, pixels, seed=1).float() ** 2, rand(20, pixels, seed=2).float() + 0.5
+    for n, pixels in ((9, 9), (50, 6)):
+        train, test = rand(n, pixels, seed=1).float() ** 2, rand(20, pixels, seed=2).float() + 0.5
         _judge_constant(constant_error(train.clone(), test.clone()), train, test)
 
 
@@ -111,15 +113,13 @@ def _judge_constant(answer: Any, train: Tensor, test: Tensor) -> None:
         "training mean",
         error(torch.cat([train, test]).mean(0)): "you pooled training and test pictures: the answer then peeks at what "
         "it is tested on",
-        error(
-            torch.zeros(test.shape[1])
-        ): "you answered a black picture; the best constant answer is the mean, pixel by pixel",
-        error(train.median(0).values): "you took the median; for squared error the best constant answer is the mean, "
-        "see (0.2)",
+        error(0 * test[0]): "you answered a black picture; the best constant answer is the mean, pixel by pixel",
+        error(train.mean(1)) if len(train) == train.shape[1] else None: "mean(1) averages over the pixels of each "
+        "picture: the mean image averages over the pictures, mean(0)",
+        error(train.median(0).values): "you took the median; for squared error the best constant is the mean",
         error(train.mean()): "you took one mean over all pixels: the constant answer may differ from pixel to pixel, "
         "mean(0)",
-        (train - train.mean(0)).square().sum(1).mean(): "that is the error on the training pictures; the task asks for "
-        "the test pictures",
+        (train - train.mean(0)).square().sum(1).mean(): "that is the error on the training pictures, not the test ones",
         right / test.shape[1]: "you averaged over the pixels as well: sum over pixels, average over pictures",
         right * len(test): "you summed over the pictures as well: sum over pixels, average over pictures",
         (test - train.mean(0)).norm(dim=1).mean(): "you took a square root; the error is the squared distance itself",
@@ -144,12 +144,20 @@ def exercise_5(build: Function) -> None:
                 raise Misconception(f"the network has no part `{part}`: set self.{part} = nn.Sequential(…)")
         layers = _judge_sizes(model, latent_dim)
         x = 10 * rand(n, 1, 28, 28, seed=n).float() - 5
-        code = as_tensor(model.get_submodule("encoder")(x), (n, latent_dim), ": one row of numbers per picture")
+        code = as_tensor(_codes(model.get_submodule("encoder"), x), (n, latent_dim), ": one row for each picture")
         _judge_half(code, x.flatten(1), layers[:3], "code")
         answer = as_tensor(model(x), (n, 1, 28, 28), ": a redrawn picture has the shape of the picture, see view_as")
         _judge_half(answer.flatten(1), code.float(), layers[3:], "last layer")
         if any(a is b for a, b in zip(model.parameters(), build(latent_dim).parameters(), strict=True)):
             raise Misconception("two calls return networks that share their weights: create the layers inside build")
+
+
+def _codes(encoder: nn.Module, x: Tensor) -> Any:
+    try:
+        return encoder(x)
+    except RuntimeError:
+        encoder(x.flatten(1))  # if rows do no better, its own error is the one to show
+        raise Misconception("`encoder` takes pictures (B, 1, 28, 28), yours rows: begin it with nn.Flatten()") from None
 
 
 def _judge_half(value: Tensor, x: Tensor, layers: list[nn.Linear], end: str) -> None:

@@ -15,7 +15,7 @@ from course_utils.checks import Function, Misconception, as_tensor, compare, exe
 def exercise_1(log_likelihood: Function) -> str:
     """Log-likelihood of a coin: ``log_likelihood(theta, heads, tosses)`` in nats."""
     drawn = float(np.random.default_rng(1).uniform(0.2, 0.35))
-    for theta, heads, tosses in ((0.3, 4, 10), (drawn, 7, 19), (0.003, 400, 500), (0.4, 400_000, 1_000_000)):
+    for theta, heads, tosses in ((0.3, 4, 10), (drawn, 7, 19), (1e-30, 400, 500), (0.4, 400_000, 1_000_000)):
         value = as_tensor(log_likelihood(theta, heads, tosses), ())
         right = heads * math.log(theta) + (tosses - heads) * math.log(1 - theta)
         coefficient = math.lgamma(tosses + 1) - math.lgamma(heads + 1) - math.lgamma(tosses - heads + 1)
@@ -34,11 +34,11 @@ def exercise_1(log_likelihood: Function) -> str:
             (right / math.log(10), right / math.log(2)): "this is in another base of the logarithm; nats need the "
             "natural logarithm",
             right + coefficient: "this has the binomial coefficient: the probability of so many heads in *any* order. "
-            "Asked was the given order (section 2, below the maximum)",
+            "Asked was the given order (section 2, The bent coin, from (1.5) on)",
         }
         otherwise = (
             f"for θ = {theta}, {heads} heads in {tosses} tosses it gives {value:.6g}, not the sum over the tosses of "
-            "log p(toss); look again at the first equation of The bent coin"
+            "log p(toss); look again at the first equation of The bent coin, and neither clip θ nor add to it"
         )
         compare(value, right, slips, otherwise)
     return "heads·log θ + tails·log(1 − θ), and no underflow for a million tosses"
@@ -47,7 +47,7 @@ def exercise_1(log_likelihood: Function) -> str:
 @exercise("1.2")
 def exercise_2(nats: Any) -> str:
     """Log-density of −500 nats in pixels of [0, 1], asked for in 256 grey levels."""
-    shift = math.log(256)
+    shift, value = math.log(256), as_tensor(nats, ())
     slips = {
         -500 + 784 * shift: "the direction is reversed: stretched over more units the density gets *smaller*, as the "
         "percent in section 2 divided by 100",
@@ -58,10 +58,13 @@ def exercise_2(nats: Any) -> str:
         -500 - 784 * math.log10(256): "this takes log10 of 256; nats need the natural logarithm, log 256 = 5.545",
         tuple(-500 * factor for factor in (256, 1 / 256, 784, 256**2)): "this scales the logarithm; a factor on the "
         "density *adds* to its logarithm",
+        (-500 - 784 * 256, -500 + 784 * 256): "the *density* is divided by 256; its logarithm loses log 256 a pixel",
         -500 - 784 * 8: "these are bits added to nats: log₂ 256 = 8, but log 256 = 5.545 nats",
     }
     otherwise = "divide the density by 256 for every pixel and take the logarithm; see the first equation of section 2"
-    compare(as_tensor(nats, ()), -500 - 784 * shift, slips, otherwise)
+    if abs(value + 500 + 784 * shift) < 10:
+        otherwise = f"{value:.6g} is near, but rounded too much: give four digits, or the formula itself"
+    compare(value, -500 - 784 * shift, slips, otherwise)
     return "every one of the 784 axes is stretched 256 times, so the density shrinks by 256^784"
 
 
@@ -126,6 +129,8 @@ def exercise_4(sample: Function) -> str:
         raise Misconception(
             f"the samples have shape {drawn.shape}; asked were n = {n} numbers, whatever the size of data"
         )
+    if np.array_equal(np.isin(drawn, data), drawn == 0) and 0.7 < (drawn == 0).mean() < 0.8:
+        raise Misconception("the noise is multiplied by the data, so a 0 gets none: *add* noise of width h")
     if np.isin(drawn, data).mean() > 0.5:
         raise Misconception(
             "these are training points drawn again: the noise of width h is missing (section 3, before the estimators)"
@@ -204,7 +209,7 @@ def _judge_noise(noise: np.ndarray, h: float) -> None:
 @exercise("1.5")
 def exercise_5(build: Function) -> str:
     """``build(levels, labels, n_levels)`` → log_prob, sample, classify of a table for each class and pixel."""
-    for seed, (n, width, n_levels, n_classes) in enumerate(((400, 9, 6, 4), (90, 5, 3, 3))):
+    for seed, (n, width, n_levels, n_classes) in enumerate(((400, 9, 6, 4), (90, 5, 3, 3), (90, 1500, 3, 3))):
         rng = np.random.default_rng(seed)
         shares = 2.0 ** np.arange(n_classes) / (2**n_classes - 1)
         kinds = rng.permutation(np.concatenate([np.arange(n_classes), rng.choice(n_classes, n - n_classes, p=shares)]))
@@ -225,10 +230,12 @@ def exercise_5(build: Function) -> str:
         slips = {
             as_tensor(no_share.argmax(1)): "the shares of the classes are missing: by Bayes' rule the prior π_c counts",
             as_tensor(joint.argmin(1)): "this takes the *least* probable class",
+            as_tensor(np.exp(joint).argmax(1)): "with many pixels the probabilities are 0 to a computer: compare logs",
         }
         otherwise = "log_prob is right, classify is not: the class with the largest log π_c + log p(x | c)"
         compare(named, as_tensor(joint.argmax(1)), slips, otherwise)
-        _judge_generator(sample, levels, kinds, n_levels)
+        if width < 10:
+            _judge_generator(sample, levels, kinds, n_levels)
     return "one set of tables, used in three ways: summed over classes, drawn from, and turned round by Bayes' rule"
 
 
@@ -246,7 +253,10 @@ def _joint(levels: np.ndarray, kinds: np.ndarray, n_levels: int, new: np.ndarray
 def _judge_log_prob(value: Any, levels: np.ndarray, kinds: np.ndarray, n_levels: int, new: np.ndarray) -> None:
     joint, one = _joint(levels, kinds, n_levels, new, 0.5), _joint(levels, 0 * kinds, n_levels, new, 0.5)[:, 0]
     right, prior = logsumexp(joint, 1), np.log(np.bincount(kinds) / len(kinds))
+    with np.errstate(divide="ignore"):
+        naive = np.log(np.exp(joint).sum(1))
     slips = {
+        as_tensor(naive): "with many pixels np.exp gives 0, and its log −∞; scipy.special.logsumexp does not",
         as_tensor(one): "this has one table for each pixel and no classes: make a set of tables for every class",
         as_tensor(joint.max(1)): "this takes the best class only; log p(x) sums the *probabilities* of all classes",
         as_tensor(joint.mean(1)): "this averages the logarithms of the classes: sum the probabilities first "
@@ -336,6 +346,8 @@ def exercise_6(dimension: Function) -> str:
             f"for {n} ratios with Σ log ρ = {logs.sum():.4g} it gives {value:.4g}. The density is d·ρ^(−d−1); set the "
             "derivative of N log d − (d + 1) Σ log ρ to zero"
         )
+        if abs(value * logs.sum() / n - 1) < 0.01:
+            otherwise = f"{value:.4g} is near, but too coarse, as a grid of d or an early stop gives: solve for d"
         compare(value, n / logs.sum(), slips, otherwise)
     return "d = N / Σ log ρ"
 
