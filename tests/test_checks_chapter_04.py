@@ -69,6 +69,11 @@ def noisy_target(model, x, sigma):
     return squares(noisy, model(noisy)).mean()
 
 
+def same_noise_each_call(model, x, sigma):
+    torch.manual_seed(0)
+    return squares(x, model(noise_like(x, sigma))).mean()
+
+
 def called_twice(model, x, sigma):
     model(x)
     return squares(x, model(noise_like(x, sigma))).mean()
@@ -227,6 +232,8 @@ WRONG = [
     ("exercise_1", loss_in_place, "x itself has changed"),
     ("exercise_1", noisy_target, "keep the noise"),
     ("exercise_1", called_twice, "called 2 times"),
+    ("exercise_1", same_noise_each_call, "the same noise: set no seed"),
+    ("exercise_3", lambda lam, s: print(end=""), "without a return"),
     ("exercise_1", ignores_answer, "size of the noise"),
     ("exercise_1", lambda model, x, sigma: torch.tensor(1.0), "called 0 times"),
     ("exercise_1", lambda model, x, sigma: squares(x, model(x)).mean(), "chapter 02"),

@@ -29,6 +29,9 @@ def exercise_1(denoising_loss: Function) -> str:
                 f"the model got shape {tuple(noisy.shape)}, expected the noisy pictures, {tuple(x.shape)}"
             )
         _judge_noise(noisy - x, noisy, sigma)
+        denoising_loss(model, x.clone(), sigma)
+        if torch.equal(model.heard[1], noisy):
+            raise Misconception("two calls draw the same noise: set no seed in the function")
         _judge_loss(result, x, noisy, model.scale.detach() * noisy)
         expect_graph(result)
     return "corrupt the input, compare with the clean picture"
@@ -154,6 +157,8 @@ def exercise_3(wiener_balance: Function) -> str:
 
 def _judge_balance(wiener_balance: Function, lam: Tensor, sigma: float) -> None:
     result = wiener_balance(lam.clone(), sigma)
+    if result is None:
+        as_tensor(result)  # says that a return is missing
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise Misconception("return two things: the factors, (K,), and the errors left, (K,)")
     factors, left = (as_tensor(part) for part in result)
