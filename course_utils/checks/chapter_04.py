@@ -25,9 +25,7 @@ def exercise_1(denoising_loss: Function) -> str:
             raise Misconception(f"the model was called {len(model.heard)} times; call it once, on the noisy pictures")
         noisy = model.heard[0].detach()
         if noisy.shape != x.shape:
-            raise Misconception(
-                f"the model got shape {tuple(noisy.shape)}, expected the noisy pictures, {tuple(x.shape)}"
-            )
+            raise Misconception(f"the model got shape {tuple(noisy.shape)}, expected that of x, {tuple(x.shape)}")
         _judge_noise(noisy - x, noisy, sigma)
         denoising_loss(model, x.clone(), sigma)
         if torch.equal(model.heard[1], noisy):
@@ -63,9 +61,7 @@ def _judge_noise(noise: Tensor, noisy: Tensor, sigma: float) -> None:
     if math.isclose(spread, sigma / math.sqrt(12), rel_tol=0.05):
         raise Misconception("uniform noise (rand); Gaussian noise comes from torch.randn_like")
     if not math.isclose(spread, sigma, rel_tol=0.05) or abs(mean) > 0.05:
-        raise Misconception(
-            f"the noise has mean {mean:.2f} and standard deviation {spread:.2f}, expected 0 and {sigma}"
-        )
+        raise Misconception(f"the noise has mean {mean:.2f} and deviation {spread:.2f}, expected 0 and {sigma}")
     if torch.allclose(noise, noise[:1].expand_as(noise), atol=1e-5):
         raise Misconception("every picture got the same noise: draw it with the shape of the whole batch")
     if torch.allclose(noise, noise[..., :1, :1].expand_as(noise), atol=1e-5):
