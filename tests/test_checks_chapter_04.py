@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from helpers.answers import Answers
 
@@ -38,7 +39,7 @@ def every_second_picture(x):  # pictures share their masks in pairs
 
 def ranks(x):  # masks the exact share of each picture
     places = torch.rand_like(x).flatten(1).argsort(1).argsort(1)
-    return (places / 784).view(x.shape)
+    return (places / places.shape[1]).view(x.shape)
 
 
 def clips_answer(model, x, sigma):
@@ -66,6 +67,11 @@ def loss_in_place(model, x, sigma):
 def noisy_target(model, x, sigma):
     noisy = noise_like(x, sigma)
     return squares(noisy, model(noisy)).mean()
+
+
+def same_noise_each_call(model, x, sigma):
+    torch.manual_seed(0)
+    return squares(x, model(noise_like(x, sigma))).mean()
 
 
 def called_twice(model, x, sigma):
@@ -105,104 +111,169 @@ def in_place_score(r, x, sigma):
     return step / sigma**2
 
 
-def moved(part):
-    return lambda r, x, s, n: r(x, s) + part(s, n) * (x - r(x, s))
+def posterior_mean(world, prior, y, sigma, over=1, half=2, power=2, size=1.0, log=torch.log, sign=-1):
+    """The right answer to 4.2, with the slips that change its exponent."""
+    squared = (y[:, None] - world).square().sum(2)
+    return (log(prior) + sign * squared ** (power / 2) / (half * sigma**2 * size)).softmax(over) @ world
 
 
-def in_place_step(r, x, s, n):
-    clean = r(x, s)
-    x -= clean
-    return clean + n / s * x
+def slipped(**parts):
+    return lambda world, prior, y, sigma: posterior_mean(world, prior, y, sigma, **parts)
+
+
+def underflows(world, prior, y, sigma):
+    weights = prior * (-(y[:, None] - world).square().sum(2) / (2 * sigma**2)).exp()
+    return weights / weights.sum(1, keepdim=True) @ world
+
+
+def unnormalised(world, prior, y, sigma):
+    return prior * (-(y[:, None] - world).square().sum(2) / (2 * sigma**2)).exp() @ world
+
+
+def best_only(world, prior, y, sigma):
+    return world[(prior.log() - (y[:, None] - world).square().sum(2) / (2 * sigma**2)).argmax(1)]
+
+
+def changes_y(world, prior, y, sigma):
+    answer = posterior_mean(world, prior, y, sigma)
+    y -= answer
+    return answer
+
+
+def by_loops(world, prior, y, sigma):  # numpy, one noisy picture after the other, the largest exponent taken off
+    world, prior, y, means = world.numpy(), prior.numpy(), y.numpy(), []
+    for seen in y:
+        exponent = np.log(prior) - ((seen - world) ** 2).sum(1) / (2 * sigma**2)
+        weights = np.exp(exponent - exponent.max())
+        means.append(weights @ world / weights.sum())
+    return np.stack(means)
+
+
+def rest(s, n):
+    return n * math.sqrt(1 - (n / s) ** 2)
+
+
+def walk(r, x, levels, epsilon, keep=lambda s, n: (n / s) ** 2, fresh=rest, order=lambda k: k, steps=99, at=0):
+    """The right answer to 4.6, with the slips that change what is kept, what is drawn, and when."""
+    for k in range(min(steps, len(epsilon))):
+        s, n = levels[k], levels[k + 1]
+        clean = r(x, levels[k + at])
+        x = clean + keep(s, n) * (x - clean) + fresh(s, n) * epsilon[order(k)]
+    return x
+
+
+def walked(**parts):
+    return lambda r, x, levels, epsilon: walk(r, x, levels, epsilon, **parts)
+
+
+def draws_its_own(r, x, levels, epsilon):
+    return walk(r, x, levels, torch.randn_like(epsilon))
+
+
+def walks_in_place(r, x, levels, epsilon):
+    y = walk(r, x, levels, epsilon)
+    x += 1
+    return y
+
+
+def never_asks(r, x, levels, epsilon):
+    return x + epsilon.sum(0)
+
+
+def denoised_at_last(r, x, levels, epsilon):
+    return r(walk(r, x, levels, epsilon), levels[-2])
+
+
+def backwards(r, x, levels, epsilon):
+    return walk(r, x, levels, epsilon.flip(0))
+
+
+def by_variances(r, x, levels, epsilon):
+    for s, n, fresh in zip(levels[:-1], levels[1:], epsilon, strict=True):
+        kept = n**2 / s
+        step = (r(x, s) - x) * (1 - n**2 / s**2)
+        x = x + step + (n**2 - kept**2) ** 0.5 * fresh
+    return x
 
 
 SOLUTIONS = {
-    "exercise_1": masked,
-    "exercise_2": loss_with(noise_like),
-    "exercise_3": 20 * math.log10(2),
-    "exercise_4": balance(f, g),
+    "exercise_4": masked,
+    "exercise_1": loss_with(noise_like),
+    "exercise_3": balance(f, g),
     "exercise_5": lambda r, x, s: (r(x) - x) / s**2,
-    "exercise_6": moved(lambda s, n: n / s),
+    "exercise_2": posterior_mean,
+    "exercise_6": walk,
 }
 
 WRONG = [
-    ("exercise_1", lambda x, share: masked(x, share, scale=lambda s: 1), "scale them up"),
-    ("exercise_1", lambda x, share: masked(x, share, scale=lambda s: 1 - s), "darker still"),
-    ("exercise_1", lambda x, share: masked(x, share, scale=lambda s: 1 / s), "divided by share"),
-    ("exercise_1", lambda x, share: masked(x, share, scale=lambda s: 1 + s), "not enough"),
-    ("exercise_1", lambda x, share: masked(x, share, scale=lambda s: 1.1), "not all scaled"),
-    ("exercise_1", lambda x, share: masked(x, share, keep=True), "kept the share"),
-    ("exercise_1", lambda x, share: masked(x, share / 2), "expected about"),
-    ("exercise_1", lambda x, share: masked(x, share, draw=lambda x: torch.rand(len(x), 1, 1, 1).expand_as(x)), "whole"),
+    ("exercise_4", lambda x, share: masked(x, share, scale=lambda s: 1), "scale them up"),
+    ("exercise_4", lambda x, share: masked(x, share, scale=lambda s: 1 - s), "darker still"),
+    ("exercise_4", lambda x, share: masked(x, share, scale=lambda s: 1 / s), "divided by share"),
+    ("exercise_4", lambda x, share: masked(x, share, scale=lambda s: 1 + s), "not enough"),
+    ("exercise_4", lambda x, share: masked(x, share, scale=lambda s: 1.1), "not all scaled"),
+    ("exercise_4", lambda x, share: masked(x, share, keep=True), "kept the share"),
+    ("exercise_4", lambda x, share: masked(x, share / 2), "expected about"),
+    ("exercise_4", lambda x, share: masked(x, share, draw=lambda x: torch.rand(len(x), 1, 1, 1).expand_as(x)), "whole"),
     (
-        "exercise_1",
-        lambda x, share: masked(x, share, draw=lambda x: torch.rand(1, 1, 28, 28).expand_as(x)),
+        "exercise_4",
+        lambda x, share: masked(x, share, draw=lambda x: torch.rand(1, *x.shape[1:]).expand_as(x)),
         "has the same mask",
     ),
-    ("exercise_1", lambda x, share: masked(x, share, draw=rows), "black together"),
-    ("exercise_1", lambda x, share: masked(x, share, draw=lambda x: rows(x).mT), "black together"),
-    ("exercise_1", lambda x, share: masked(x, share, draw=patches), "black together"),
-    ("exercise_1", lambda x, share: masked(x, share, draw=every_second_picture), "black together"),
-    ("exercise_1", lambda x, share: masked(x, share, draw=ranks), "same number of black"),
-    ("exercise_1", same_mask_each_call, "two calls"),
-    ("exercise_1", masks_in_place, "x itself has changed"),
-    ("exercise_1", lambda x, share: x, "two calls"),
-    ("exercise_1", lambda x, share: x + torch.rand_like(x), "no pixel is black"),
-    ("exercise_1", lambda x, share: masked(x, share).flatten(1), "shape"),
-    ("exercise_2", loss_in_place, "x itself has changed"),
-    ("exercise_2", noisy_target, "keep the noise"),
-    ("exercise_2", called_twice, "called 2 times"),
-    ("exercise_2", ignores_answer, "size of the noise"),
-    ("exercise_2", lambda model, x, sigma: torch.tensor(1.0), "called 0 times"),
-    ("exercise_2", lambda model, x, sigma: squares(x, model(x)).mean(), "chapter 02"),
-    ("exercise_2", lambda model, x, sigma: model(noise_like(x, sigma)[:3]).sum(), "the model got shape"),
-    ("exercise_2", loss_with(lambda x, s: noise_like(x, s).clamp(0, 1)), "clipped to"),
-    ("exercise_2", loss_with(lambda x, s: noise_like(x, s**2)), "σ²"),
-    ("exercise_2", loss_with(lambda x, s: noise_like(x, s**0.5)), "√σ"),
-    ("exercise_2", loss_with(lambda x, s: x + s * torch.rand_like(x)), "uniform"),
-    ("exercise_2", loss_with(lambda x, s: noise_like(x, 3 * s)), "expected 0 and"),
-    ("exercise_2", loss_with(lambda x, s: noise_like(x, 1.09 * s)), "expected 0 and"),
-    ("exercise_2", loss_with(lambda x, s: noise_like(x + 0.09, s)), "expected 0 and"),
-    ("exercise_2", loss_with(lambda x, s: x + s * torch.randn(1, 1, 28, 28)), "same noise"),
-    ("exercise_2", clips_answer, "clipped the model's answer"),
-    ("exercise_2", target_noise, "compared with the noise;"),
-    ("exercise_2", loss_with(noise_like, lambda e: e.mean().sqrt()), "root of the loss"),
-    ("exercise_2", loss_with(noise_like, lambda e: e.sqrt().mean()), "mean of the roots"),
-    ("exercise_2", loss_with(noise_like, lambda e: e), "image: average over the images"),
-    ("exercise_2", loss_with(noise_like, lambda e: e.sum()), "summed over the images"),
-    ("exercise_2", loss_with(noise_like, lambda e: e.mean() / 784), "averaged over the pixels"),
-    ("exercise_2", loss_with(noise_like, lambda e: e.mean() / 2), "½"),
-    ("exercise_2", loss_with(noise_like, lambda e: e.mean() + 1), "for the noise you drew"),
-    ("exercise_2", loss_with(noise_like, lambda e: e[:2]), "a loss is one number"),
-    ("exercise_2", loss_with(noise_like, lambda e: e.mean().item()), "graph"),
-    ("exercise_2", absolute, "absolute"),
-    ("exercise_3", 10 * math.log10(2), "mean *squared*"),
-    ("exercise_3", -10 * math.log10(2), "the sign, and the root"),
-    ("exercise_3", -20 * math.log10(2), "the sign:"),
-    ("exercise_3", 2 * math.log10(2), "the ten is missing"),
-    ("exercise_3", 20 * math.log(2), "natural logarithm;"),
-    ("exercise_3", 10 * math.log(2), "natural logarithm, and of the root"),
-    ("exercise_3", 20 * math.log10(1 / 0.06), "second alone"),
-    ("exercise_3", 20 * math.log10(1 / 0.12), "first alone"),
-    ("exercise_3", 10 * math.log10(1 / 0.06), "two slips"),
-    ("exercise_3", 2, "ratio of the errors"),
-    ("exercise_3", 4, "ratio of the squared errors"),
-    ("exercise_3", 5.0, "square both errors"),
-    ("exercise_4", f, "return two things"),
-    ("exercise_4", balance(lambda lam, v: lam / (lam + v**0.5), g), "σ stands where"),
-    ("exercise_4", balance(lambda lam, v: v / (lam + v), g), "share of the noise"),
-    ("exercise_4", balance(lambda lam, v: lam**0.5 / (lam**0.5 + v**0.5), g), "do not add"),
-    ("exercise_4", balance(lambda lam, v: lam**2 / (lam**2 + v), g), "variances already"),
-    ("exercise_4", balance(lambda lam, v: (lam > v).double(), g), "whole components"),
-    ("exercise_4", balance(lambda lam, v: lam * 0 + 0.5, g), "not those of (4.2)"),
-    ("exercise_4", balance(lambda lam, v: f(lam, v)[:2], g), "shape (2"),
-    ("exercise_4", balance(f, lambda lam, v: lam * (1 - f(lam, v)) ** 2), "noise let through, σ²"),
-    ("exercise_4", balance(f, lambda lam, v: v * f(lam, v) ** 2), "signal lost, λ"),
-    ("exercise_4", balance(f, lambda lam, v: lam * (1 - f(lam, v)) + v * f(lam, v)), "squared:"),
-    ("exercise_4", balance(f, lambda lam, v: g(lam, v) ** 0.5), "root"),
-    ("exercise_4", balance(f, lambda lam, v: lam * 0 + v), "noise before filtering"),
-    ("exercise_4", balance(f, lambda lam, v: lam), "answering with the mean"),
-    ("exercise_4", balance(f, lambda lam, v: g(lam, v).sum()), "shape ()"),
-    ("exercise_4", balance(f, lambda lam, v: 3 * g(lam, v)), "simplify"),
+    ("exercise_4", lambda x, share: masked(x, share, draw=rows), "black together"),
+    ("exercise_4", lambda x, share: masked(x, share, draw=lambda x: rows(x).mT), "black together"),
+    ("exercise_4", lambda x, share: masked(x, share, draw=patches), "black together"),
+    ("exercise_4", lambda x, share: masked(x, share, draw=every_second_picture), "black together"),
+    ("exercise_4", lambda x, share: masked(x, share, draw=ranks), "same number of black"),
+    ("exercise_4", same_mask_each_call, "two calls"),
+    ("exercise_4", masks_in_place, "x itself has changed"),
+    ("exercise_4", lambda x, share: x, "two calls"),
+    ("exercise_4", lambda x, share: x + torch.rand_like(x), "no pixel is black"),
+    ("exercise_4", lambda x, share: masked(x, share).flatten(1), "shape"),
+    ("exercise_1", loss_in_place, "x itself has changed"),
+    ("exercise_1", noisy_target, "keep the noise"),
+    ("exercise_1", called_twice, "called 2 times"),
+    ("exercise_1", same_noise_each_call, "the same noise: set no seed"),
+    ("exercise_3", lambda lam, s: print(end=""), "without a return"),
+    ("exercise_1", ignores_answer, "size of the noise"),
+    ("exercise_1", lambda model, x, sigma: torch.tensor(1.0), "called 0 times"),
+    ("exercise_1", lambda model, x, sigma: squares(x, model(x)).mean(), "chapter 02"),
+    ("exercise_1", lambda model, x, sigma: model(noise_like(x, sigma)[:3]).sum(), "the model got shape"),
+    ("exercise_1", loss_with(lambda x, s: noise_like(x, s).clamp(0, 1)), "clipped to"),
+    ("exercise_1", loss_with(lambda x, s: noise_like(x, s**2)), "σ²"),
+    ("exercise_1", loss_with(lambda x, s: noise_like(x, s**0.5)), "√σ"),
+    ("exercise_1", loss_with(lambda x, s: x + s * torch.rand_like(x)), "uniform"),
+    ("exercise_1", loss_with(lambda x, s: noise_like(x, 3 * s)), "expected 0 and"),
+    ("exercise_1", loss_with(lambda x, s: noise_like(x, 1.09 * s)), "expected 0 and"),
+    ("exercise_1", loss_with(lambda x, s: noise_like(x + 0.09, s)), "expected 0 and"),
+    ("exercise_1", loss_with(lambda x, s: x + s * torch.randn(1, 1, 28, 28)), "same noise"),
+    ("exercise_1", clips_answer, "clipped the model's answer"),
+    ("exercise_1", target_noise, "compared with the noise;"),
+    ("exercise_1", loss_with(noise_like, lambda e: e.mean().sqrt()), "root of the loss"),
+    ("exercise_1", loss_with(noise_like, lambda e: e.sqrt().mean()), "mean of the roots"),
+    ("exercise_1", loss_with(noise_like, lambda e: e), "image: average over the images"),
+    ("exercise_1", loss_with(noise_like, lambda e: e.sum()), "summed over the images"),
+    ("exercise_1", loss_with(noise_like, lambda e: e.mean() / 784), "averaged over the pixels"),
+    ("exercise_1", loss_with(noise_like, lambda e: e.mean() / 2), "½"),
+    ("exercise_1", loss_with(noise_like, lambda e: e.mean() + 1), "for the noise you drew"),
+    ("exercise_1", loss_with(noise_like, lambda e: e[:2]), "a loss is one number"),
+    ("exercise_1", loss_with(noise_like, lambda e: e.mean().item()), "graph"),
+    ("exercise_1", absolute, "absolute"),
+    ("exercise_3", f, "return two things"),
+    ("exercise_3", balance(lambda lam, v: lam / (lam + v**0.5), g), "σ stands where"),
+    ("exercise_3", balance(lambda lam, v: v / (lam + v), g), "share of the noise"),
+    ("exercise_3", balance(lambda lam, v: lam**0.5 / (lam**0.5 + v**0.5), g), "do not add"),
+    ("exercise_3", balance(lambda lam, v: lam**2 / (lam**2 + v), g), "variances already"),
+    ("exercise_3", balance(lambda lam, v: (lam > v).double(), g), "whole components"),
+    ("exercise_3", balance(lambda lam, v: lam * 0 + 0.5, g), "not those of (4.2)"),
+    ("exercise_3", balance(lambda lam, v: f(lam, v)[:2], g), "shape (2"),
+    ("exercise_3", balance(f, lambda lam, v: lam * (1 - f(lam, v)) ** 2), "noise let through, σ²"),
+    ("exercise_3", balance(f, lambda lam, v: v * f(lam, v) ** 2), "signal lost, λ"),
+    ("exercise_3", balance(f, lambda lam, v: lam * (1 - f(lam, v)) + v * f(lam, v)), "squared:"),
+    ("exercise_3", balance(f, lambda lam, v: g(lam, v) ** 0.5), "root"),
+    ("exercise_3", balance(f, lambda lam, v: lam * 0 + v), "noise before filtering"),
+    ("exercise_3", balance(f, lambda lam, v: lam), "answering with the mean"),
+    ("exercise_3", balance(f, lambda lam, v: g(lam, v).sum()), "shape ()"),
+    ("exercise_3", balance(f, lambda lam, v: 3 * g(lam, v)), "simplify"),
     ("exercise_5", lambda r, x, s: r(x) - x, "σ² times the score"),
     ("exercise_5", lambda r, x, s: (r(x) - x) / s, "divided by σ;"),
     ("exercise_5", lambda r, x, s: (x - r(x)) / s**2, "the sign: the score"),
@@ -215,34 +286,57 @@ WRONG = [
     ("exercise_5", lambda r, x, s: x, "not (r(x)"),
     ("exercise_5", lambda r, x, s: (r(x) - x).sum(1), "shape"),
     ("exercise_5", in_place_score, "x itself has changed"),
-    ("exercise_6", lambda r, x, s, n: r(x, s), "whole denoising step"),
-    ("exercise_6", lambda r, x, s, n: r(x, s) * 0 + x, "nothing has moved"),
-    ("exercise_6", lambda r, x, s, n: x, "never called"),
-    ("exercise_6", moved(lambda s, n: s / n), "upside down"),
-    ("exercise_6", moved(lambda s, n: (n / s) ** 2), "ratio of variances"),
-    ("exercise_6", moved(lambda s, n: n), "divide by sigma"),
-    ("exercise_6", moved(lambda s, n: -n / s), "the sign"),
-    ("exercise_6", moved(lambda s, n: s - n), "the difference of the levels; (4.6)"),
-    ("exercise_6", moved(lambda s, n: 1 - n / s), "of r(x) − x"),
-    ("exercise_6", lambda r, x, s, n: x + (s - n) * (r(x, s) - x) / s**2, "a σ is missing: the step"),
-    ("exercise_6", lambda r, x, s, n: x + (s - n) * (r(x, s) - x), "a σ is missing: divide"),
-    ("exercise_6", lambda r, x, s, n: x + s * (s - n) * (r(x, s) - x), "divide it by σ²"),
-    ("exercise_6", lambda r, x, s, n: x + n / s * (x - r(x, s)), "away from the data"),
-    ("exercise_6", lambda r, x, s, n: r(x, s) + n * torch.randn_like(x), "fresh noise"),
-    ("exercise_6", lambda r, x, s, n: r(x, n) + n / s * (x - r(x, n)), "asked at sigma_next"),
-    ("exercise_6", moved(lambda s, n: 0.9), "not the step"),
-    ("exercise_6", lambda r, x, s, n: r(x, s)[:, 0], "shape"),
-    ("exercise_6", in_place_step, "x itself has changed"),
+    ("exercise_2", slipped(log=torch.zeros_like), "the prior is not used"),
+    ("exercise_2", slipped(half=1), "the ½ is missing"),
+    ("exercise_2", slipped(power=1), "must be squared"),
+    ("exercise_2", slipped(sign=1), "the sign"),
+    ("exercise_2", slipped(log=lambda prior: prior), "logarithm of the prior"),
+    ("exercise_2", slipped(over=0), "over the noisy pictures"),
+    ("exercise_2", lambda w, p, y, s: posterior_mean(w, p, y, s, size=w.shape[1]), "averaged over the pixels"),
+    ("exercise_2", lambda w, p, y, s: posterior_mean(w, p, y, s**0.5), "σ stands where"),
+    ("exercise_2", unnormalised, "divide by their sum"),
+    ("exercise_2", underflows, "underflows"),
+    ("exercise_2", best_only, "that is one picture"),
+    ("exercise_2", lambda w, p, y, s: w[torch.cdist(y, w).argmin(1)], "that is one picture"),
+    ("exercise_2", lambda w, p, y, s: (p @ w).expand_as(y), "before anything was seen"),
+    ("exercise_2", lambda w, p, y, s: posterior_mean(w, p, y, max(s, 0.3)), "for σ = 0.01"),
+    ("exercise_2", lambda w, p, y, s: posterior_mean(w, p, y[:1], s), "shape"),
+    ("exercise_2", lambda w, p, y, s: posterior_mean(w, p, y, s).T, "shape"),
+    ("exercise_2", changes_y, "an argument has changed"),
+    ("exercise_6", walked(keep=lambda s, n: n / s, fresh=lambda s, n: 0), "that is (4.6)"),
+    ("exercise_6", walked(keep=lambda s, n: n / s), "too much noise: a share"),
+    ("exercise_6", walked(keep=lambda s, n: n / s, fresh=lambda s, n: n), "too much noise: a share"),
+    ("exercise_6", walked(fresh=lambda s, n: n), "too much noise: with"),
+    ("exercise_6", walked(fresh=lambda s, n: 0), "fresh noise is missing"),
+    ("exercise_6", walked(fresh=lambda s, n: rest(s, n) ** 2), "is a variance"),
+    ("exercise_6", walked(fresh=lambda s, n: n - n**2 / s), "standard deviations do not"),
+    ("exercise_6", walked(fresh=lambda s, n: math.sqrt(1 - (n / s) ** 2)), "before the root"),
+    ("exercise_6", walked(fresh=lambda s, n: math.sqrt(s**2 - n**2)), "taken away"),
+    ("exercise_6", walked(keep=lambda s, n: 0, fresh=lambda s, n: n), "thrown away"),
+    ("exercise_6", walked(keep=lambda s, n: 0.5), "not r +"),
+    ("exercise_6", walked(order=lambda k: 0), "same noise"),
+    ("exercise_6", backwards, "in reverse"),
+    ("exercise_6", walked(steps=1), "only the first step"),
+    ("exercise_6", walked(at=1), "at the level of the end"),
+    ("exercise_6", denoised_at_last, "a last denoising"),
+    ("exercise_6", lambda r, x, levels, epsilon: r(x, levels[0]), "straight to level 0"),
+    ("exercise_6", draws_its_own, "two calls differ"),
+    ("exercise_6", never_asks, "never called"),
+    ("exercise_6", walks_in_place, "x itself has changed"),
+    ("exercise_6", lambda r, x, levels, epsilon: walk(r, x, levels, epsilon)[0], "shape"),
+    ("exercise_6", lambda r, x, levels, epsilon: torch.stack([walk(r, x, levels, epsilon)] * 2), "shape"),
 ]
 
 RIGHT = [
-    ("exercise_1", lambda x, p: x * (torch.rand_like(x) >= p) / (1 - p)),
-    ("exercise_3", 6.02),
-    ("exercise_4", lambda lam, s: [f(lam, s**2), g(lam, s**2)]),
-    ("exercise_6", lambda r, x, s, n: x - (1 - n / s) * (x - r(x, s))),
+    ("exercise_2", by_loops),
+    ("exercise_6", by_variances),
+    ("exercise_4", torch.nn.functional.dropout),
+    ("exercise_4", lambda x, p: x * (torch.rand_like(x) >= p) / (1 - p)),
+    ("exercise_3", lambda lam, s: [f(lam, s**2), g(lam, s**2)]),
 ]
 
 
 class TestAnswers(Answers):
     check, solutions, right, wrong = check, SOLUTIONS, RIGHT, WRONG
-    as_it_is = ("exercise_2",)
+    as_it_is = ("exercise_1",)
+    coincide = ("exercise_2", "exercise_6")
