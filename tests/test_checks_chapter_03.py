@@ -1,5 +1,6 @@
 """Every check of chapter 03 passes its solution and names the misconception behind each wrong answer."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from helpers.answers import Answers
@@ -94,6 +95,17 @@ def only_square(x, weight, **options):
     if x.shape[2] != x.shape[3]:
         raise ValueError("square pictures only")
     return transposed(x, weight, **options)
+
+
+def by_fold(x, weight, stride, padding, output_padding):
+    height, width = x.shape[2:]
+    columns = torch.einsum("ip,bihw->bphw", weight.flatten(1), x).flatten(2)
+    sizes = [stride * (n - 1) + weight.shape[-1] - 2 * padding + output_padding for n in (height, width)]
+    return F.fold(columns, sizes, weight.shape[-1], stride=stride, padding=padding)
+
+
+def rest_dropped(w, s):
+    return sums(w[: len(w) // s * s, : len(w) // s * s], s)
 
 
 def sums(w, s):
@@ -197,13 +209,37 @@ def inverse(forward, backward, shape_in, shape_out):
     return torch.allclose(backward(forward(x)), x)
 
 
+def without_abs(forward, backward, shape_in, shape_out):
+    x, y = torch.randn(shape_in, dtype=torch.float64), torch.randn(shape_out, dtype=torch.float64)
+    left, right = (forward(x) * y).sum(), (x * backward(y)).sum()
+    return bool(left - right < 1e-6 * (abs(left) + abs(right)))
+
+
+def sign_ignored(forward, backward, shape_in, shape_out):
+    x, y = torch.randn(shape_in, dtype=torch.float64), torch.randn(shape_out, dtype=torch.float64)
+    left, right = (forward(x) * y).sum(), (x * backward(y)).sum()
+    return bool(abs(abs(left) - abs(right)) < 1e-6 * (abs(left) + abs(right)))
+
+
+def unit_vectors(forward, backward, shape_in, shape_out):
+    x, y = torch.zeros(shape_in, dtype=torch.float64), torch.zeros(shape_out, dtype=torch.float64)
+    x.view(-1)[0] = y.view(-1)[0] = 1
+    return bool(torch.isclose((forward(x) * y).sum(), (x * backward(y)).sum(), rtol=1e-6, atol=0))
+
+
+def one_seed(forward, backward, shape_in, shape_out):
+    x = torch.randn(shape_in, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.randn(shape_out, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return bool(torch.isclose((forward(x) * y).sum(), (x * backward(y)).sum(), rtol=1e-6, atol=0))
+
+
 RIGHT = [[1, 1, -2], [3, 3, 0], [0, 6, 8]]
 SOLUTIONS = {
     "exercise_1": RIGHT,
     "exercise_2": sizes,
     "exercise_3": transposed,
-    "exercise_4": sums,
-    "exercise_5": adjoint,
+    "exercise_4": adjoint,
+    "exercise_5": sums,
 }
 
 WRONG = [
@@ -245,7 +281,7 @@ WRONG = [
     ("exercise_3", without("output_padding"), "output_padding has no effect"),
     ("exercise_3", padded_outwards, "adds places"),
     ("exercise_3", at_one_end(start=False), "both cuts are made at the end"),
-    ("exercise_3", at_one_end(start=True), "made at the start"),
+    ("exercise_3", at_one_end(start=True), "are made at the start"),
     ("exercise_3", lambda x, weight, **o: transposed(x, weight, **o, tail=False), "appended zeros"),
     ("exercise_3", extra_at_start(zeros=True), "empty places at the start"),
     ("exercise_3", extra_at_start(zeros=False), "wrong side"),
@@ -262,52 +298,89 @@ WRONG = [
     ),
     ("exercise_3", only_square, "square pictures only"),
     ("exercise_3", only_square, "height and width may differ"),
-    ("exercise_3", empty_slice, "y[p:-p] is empty"),
+    ("exercise_3", empty_slice, "y[p:-p] is"),
     ("exercise_3", canvas_from_height, "height and width may differ"),
     ("exercise_3", canvas_too_narrow, "height and width may differ"),
     ("exercise_3", changes_input, "itself has changed"),
     ("exercise_3", by_torch, "convolution of torch"),
     ("exercise_3", by_module, "convolution of torch"),
-    ("exercise_3", lambda x, weight, **o: transposed(x, weight, **o).tolist(), "is a list"),
+    ("exercise_3", lambda x, weight, **o: transposed(x, weight, **o).tolist(), "the result is not"),
+    ("exercise_3", lambda x, weight, **o: transposed(x, weight, **o).float(), "torch.float64"),
+    ("exercise_3", lambda x, weight, **o: print(end=""), "returned nothing"),
+    ("exercise_3", by_fold, "fold does the stamping"),
     ("exercise_3", lambda x, weight, **o: transposed(x, weight, **o) + 1, "wrong values"),
     ("exercise_3", lambda x, weight, **o: transposed(x, weight, **o)[..., :-1], "the shape is"),
-    ("exercise_4", lambda w, s: sums(w, s).T, "exchanged"),
-    ("exercise_4", blocks, "blocks"),
-    ("exercise_4", lambda w, s: sums(w, s) / sums(torch.ones_like(w), s), "mean"),
-    ("exercise_4", lambda w, s: sums(torch.ones_like(w), s), "counts the stamps"),
-    ("exercise_4", lambda w, s: sums(w.flip(0, 1), s), "flipped"),
-    ("exercise_4", lambda w, s: torch.stack([w[r::s].sum() for r in range(s)]), "whole rows"),
-    ("exercise_4", lambda w, s: torch.stack([w[r::s, r::s].sum() for r in range(s)]), "equal row and column"),
-    ("exercise_4", divisible_only, "need not divide"),
-    ("exercise_4", corner, "corner"),
-    ("exercise_4", lambda w, s: w[:s, :s], "corner"),
-    ("exercise_4", lambda w, s: w.sum(), "shape"),
-    ("exercise_4", lambda w, s: sums(w, s) + 1, "not the sums"),
-    ("exercise_5", lambda *a: True, "True to every pair"),
-    ("exercise_5", lambda *a: False, "False to every pair"),
-    ("exercise_5", inverse, "matrix's inverse"),
-    ("exercise_5", lambda *a: adjoint(*a, dtype=torch.float32, tolerance=0), "rounding needs a tolerance"),
-    ("exercise_5", lambda *a: adjoint(*a, draw=torch.ones), "ones"),
-    ("exercise_5", only_x_random, "ones"),
-    ("exercise_5", only_y_random, "ones"),
-    ("exercise_5", image_of_x, "independently"),
-    ("exercise_5", image_of_y, "independently"),
-    ("exercise_5", image_of_x_absolute, "independently"),
-    ("exercise_5", without_sum, "sum all entries"),
-    ("exercise_5", sum_of_one_side, "sum all entries"),
-    ("exercise_5", absolute, "absolute:"),
-    ("exercise_5", partly_absolute, "an absolute"),
-    ("exercise_5", lambda *a: adjoint(*a, tolerance=0.01), "too wide"),
-    ("exercise_5", lambda *a: float(adjoint(*a)), "return True or False"),
-    ("exercise_5", lambda *a: not adjoint(*a), "reversed"),
-    ("exercise_5", lambda f, b, i, o: len(i) == 4, "wrong verdict"),
+    ("exercise_5", lambda w, s: sums(w, s).T, "exchanged"),
+    ("exercise_5", blocks, "blocks"),
+    ("exercise_5", lambda w, s: sums(w, s) / sums(torch.ones_like(w), s), "mean"),
+    ("exercise_5", lambda w, s: sums(torch.ones_like(w), s), "counts the stamps"),
+    ("exercise_5", lambda w, s: sums(w.flip(0, 1), s), "flipped"),
+    ("exercise_5", lambda w, s: torch.stack([w[r::s].sum() for r in range(s)]), "whole rows"),
+    ("exercise_5", lambda w, s: torch.stack([w[r::s, r::s].sum() for r in range(s)]), "equal row and column"),
+    ("exercise_5", divisible_only, "need not divide"),
+    ("exercise_5", rest_dropped, "rest of the kernel"),
+    ("exercise_5", lambda w, s: print(end=""), "returned nothing"),
+    ("exercise_5", corner, "corner"),
+    ("exercise_5", lambda w, s: w[:s, :s], "corner"),
+    ("exercise_5", lambda w, s: w.sum(), "shape"),
+    ("exercise_5", lambda w, s: sums(w, s) + 1, "not the sums"),
+    ("exercise_4", lambda *a: True, "True to every pair"),
+    ("exercise_4", lambda *a: False, "False to every pair"),
+    ("exercise_4", inverse, "matrix's inverse"),
+    ("exercise_4", lambda *a: adjoint(*a, dtype=torch.float32, tolerance=0), "rounding needs a tolerance"),
+    ("exercise_4", lambda *a: adjoint(*a, draw=torch.ones), "ones"),
+    ("exercise_4", only_x_random, "ones"),
+    ("exercise_4", only_y_random, "ones"),
+    ("exercise_4", image_of_x, "independently"),
+    ("exercise_4", image_of_y, "independently"),
+    ("exercise_4", image_of_x_absolute, "independently"),
+    ("exercise_4", without_sum, "sum all entries"),
+    ("exercise_4", sum_of_one_side, "sum all entries"),
+    ("exercise_4", absolute, "is absolute"),
+    ("exercise_4", partly_absolute, "is absolute"),
+    ("exercise_4", lambda *a: adjoint(*a, tolerance=0.01), "too wide"),
+    ("exercise_4", lambda *a: float(adjoint(*a)), "return True or False"),
+    ("exercise_4", lambda *a: not adjoint(*a), "reversed"),
+    ("exercise_4", lambda f, b, i, o: len(i) == 4, "wrong verdict"),
+    ("exercise_4", lambda *a: print(end=""), "returned nothing"),
+    ("exercise_4", lambda *a: adjoint(*a, tolerance=5e-4), "too wide"),
+    ("exercise_4", without_abs, "abs()"),
+    ("exercise_4", sign_ignored, "not their absolute values"),
+    ("exercise_4", unit_vectors, "unit vectors"),
+    ("exercise_4", one_seed, "one seed"),
+    ("exercise_2", lambda i, f, s, p: print(end=""), "returned nothing"),
+    ("exercise_2", lambda i, f, s, p: torch.tensor([1.0, 2.0]), "whole numbers"),
+    ("exercise_1", [torch.tensor([1, 1, -2]), torch.tensor([3, 4, 0]), torch.tensor([0, 6, 8])], "4 lie there"),
+    ("exercise_1", [[1, 1, -2], [3, 3]], "nor an array"),
 ]
 
 
+OTHERS = (
+    ("exercise_1", [torch.tensor(row) for row in RIGHT]),
+    ("exercise_1", [np.array(row) for row in RIGHT]),
+    ("exercise_2", lambda *a: np.array(sizes(*a))),
+    ("exercise_2", lambda *a: torch.tensor(sizes(*a))),
+    ("exercise_2", lambda *a: list(sizes(*a))),
+    ("exercise_3", lambda x, weight, **o: transposed(x, weight, **o).numpy()),
+    ("exercise_3", lambda x, weight, **o: transposed(x, weight, **o).requires_grad_()),
+    ("exercise_4", lambda *a: np.bool_(adjoint(*a))),
+    ("exercise_4", lambda *a: torch.tensor(adjoint(*a))),
+    ("exercise_4", lambda *a: all(adjoint(*a) for _ in range(5))),
+    ("exercise_5", lambda w, s: sums(w, s).numpy()),
+    ("exercise_5", lambda w, s: [[float(w[r::s, q::s].sum()) for q in range(s)] for r in range(s)]),
+    (
+        "exercise_5",
+        lambda w, s: F.conv_transpose2d(torch.ones(1, 1, 9, 9), w[None, None], stride=s)[0, 0][
+            3 * s : 4 * s, 3 * s : 4 * s
+        ],
+    ),
+)
+
+
 class TestAnswers(Answers):
-    check, solutions, wrong = check, SOLUTIONS, WRONG
-    as_it_is = ("exercise_2", "exercise_3", "exercise_5")
-    coincide = ("exercise_4",)
+    check, solutions, right, wrong = check, SOLUTIONS, OTHERS, WRONG
+    as_it_is = ("exercise_2", "exercise_3", "exercise_4")
+    coincide = ("exercise_5",)
 
 
 def test_torch_is_whole_again_after_a_check():

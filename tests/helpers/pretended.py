@@ -26,10 +26,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "03_convolutional_autoencoder": {
         "crops": 640,
         "up_seeds": 1,
-        "up_epochs": 1,
+        "up_epochs": [1],
+        "ae_seeds": 1,
+        "rates": [0.004],
         "digits": 500,
-        "conv_epochs": 2,
-        "dense_epochs": 4,
+        "ae_epochs": 2,
+        "long_epochs": 3,
     },
     "04_denoising_autoencoder": {
         "epochs": 1,
