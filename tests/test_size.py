@@ -15,9 +15,10 @@ PACKAGE = ROOT / "course_utils"
 #: Aimed at are 2,200 lines for what notebooks import and 3,000 for the tools; these are what was reached so far.
 LIMITS = {
     ".": 2630,
-    "checks": 2300,
+    "checks": 2400,
     "tools": 4400,
-}  # raised by 30 and 300: own pictures, folders and workbooks of a person
+}  #
+# raised by 30, 100 and 300: own pictures; attack lists; folders and workbooks of a person
 MODULE = 320  # lines of a module that notebooks import
 FUNCTION = 40  # lines of code of one of its functions
 MODULES = sorted(PACKAGE.glob("*.py"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -14,91 +13,7 @@ from course_utils.checks.inputs import rand, randn
 
 
 @exercise("2.1")
-def exercise_1(batch_loss: Function) -> str:
-    """Squared error, summed over pixels, averaged over images."""
-    x, x_hat = rand(6, 1, 28, 28, seed=0).float(), rand(6, 1, 28, 28, seed=1).float().requires_grad_()
-    result = batch_loss(x, x_hat)
-    difference = as_tensor(x - x_hat)
-    each = difference.square().flatten(1).sum(1)
-    right = each.mean()
-    if near(as_tensor(result), each):
-        raise Misconception("one value per image: the optimiser needs one number, so average over the images")
-    value, mean_difference = as_tensor(result, (), "a loss is one number"), difference.flatten(1).sum(1).mean()
-    slips = {
-        right / 784: "you averaged over the pixels as well. Sum over dimensions, mean over the batch: otherwise the "
-        "loss is 784 times too small to be a negative log-likelihood; look at (2.1)",
-        each.sum(): "you summed over the images as well: the loss then grows with the batch size; average over the "
-        "batch",
-        right / 2: "the ½ belongs to 1/(2σ²) in (2.1); the loss of the course is the squared error itself",
-        difference.abs().flatten(1).sum(1).mean(): "that is the absolute error; (2.1) has squares",
-        (mean_difference, -mean_difference): "nothing is squared: differences of both signs cancel",
-        each.sqrt().mean(): "you took the root, the distance; (2.1) has the squared distance without a root",
-    }
-    otherwise = (
-        f"on a random batch the loss is {right:.3f}, yours {value:.3f}; look at the loss at the start of section 1"
-    )
-    compare(value, right, slips, otherwise)
-    expect_graph(result)
-    return "sum over dimensions, mean over the batch"
-
-
-@exercise("2.2")
-def exercise_2(answer: Any) -> str:
-    """Parameters of 784-128-16-128-784."""
-    sizes = (784, 128, 16, 128, 784)
-    weights = sum(a * b for a, b in itertools.pairwise(sizes))
-    right, encoder = weights + sum(sizes[1:]), 784 * 128 + 128 + 128 * 16 + 16
-    slips = {
-        weights: "these are the weights; the biases are missing, one for each unit of a layer's output",
-        weights + sum(sizes): "the input is data and has no bias: only the four layers' outputs have",
-        encoder: "that is the encoder alone; the decoder has weights of its own",
-        2 * encoder: "the decoder's weights are as many as the encoder's, but its biases belong to its outputs, 128 "
-        "and 784",
-        encoder + 128 + 784: "that shares the encoder's weights with the decoder (tied weights); in make() it has its "
-        "own",
-    }
-    otherwise = (
-        "not the number of trainable values: a layer from a to b units has a·b weights and b biases; "
-        "add up the four layers of section 1's make()"
-    )
-    compare(as_tensor(answer, ()), right, slips, otherwise, rtol=0)
-    return f"{weights:,} weights and {right - weights:,} biases"
-
-
-@exercise("2.3")
-def exercise_3(pca_reconstruction: Function) -> str:
-    """Reconstruction of the training rows from d principal components."""
-    x = randn(40, 6, seed=3) * torch.tensor([3.0, 2.0, 1.2, 0.7, 0.4, 0.2]) + 4
-    given, d, mean = x.clone(), 2, x.mean(0)
-    answer = as_tensor(pca_reconstruction(given, d))
-    if not torch.equal(given, x):
-        raise Misconception("x itself has changed: `x -= …` writes into the caller's data; make a new tensor, x - mean")
-    answer = as_tensor(
-        answer, x.shape, "; that looks like the code, now go back to D dimensions" * (answer.shape == (40, d))
-    )
-    vectors, raw, overall = (torch.linalg.svd(x - m, full_matrices=False)[2] for m in (mean, 0, x.mean()))
-
-    def projected(centre: Tensor | float, basis: Tensor) -> Tensor:
-        return (x - centre) @ basis.T @ basis
-
-    inside, last = projected(mean, vectors[:d]), projected(mean, vectors[-d:])
-    slips = {
-        projected(mean, vectors[:, :d].T) + mean: "you took columns of Vh: `svd` returns the components as its *rows*, "
-        "Vh[:d]",
-        projected(x.mean(), overall[:d]) + x.mean(): "you subtracted one number, the mean of all entries; each column "
-        "has its own: x.mean(0)",
-        inside: "the mean is missing: you subtracted it before projecting, so add it again at the end",
-        projected(0, raw[:d]): "the data were not centred: without subtracting the mean the first direction points at "
-        "the mean image, see (2.4) and the run 'not centred'",
-        (last + mean, last): "these are the directions of least variance; PCA keeps the largest eigenvalues",
-    }
-    otherwise = "not PCA's reconstruction: centre, project on the first d rows of Vh, go back, add the mean; see (2.4)"
-    compare(answer, inside + mean, slips, otherwise)
-    return "no other reconstruction of that rank has a smaller error"
-
-
-@exercise("2.4")
-def exercise_4(best_sigma: Function) -> str:
+def exercise_1(best_sigma: Function) -> str:
     """Maximum-likelihood width of Gaussian pixels."""
     slips = {
         lambda e, n: e / n: "that is σ², the variance; the question asks for σ, so take the root",
@@ -109,38 +24,38 @@ def exercise_4(best_sigma: Function) -> str:
         "differentiate; do both terms of (2.1)",
         lambda e, n: math.sqrt(2 * e / n): "the ½ of (D/2)·log σ² cancels against the 2 of 1/(2σ²) when you "
         "differentiate; do both terms of (2.1)",
+        lambda e, n: math.sqrt(n / e): "the quotient is upside down: a larger error needs a wider Gaussian",
     }
     otherwise = (
         "for error {0} and {1} pixels the best σ is {right:.4f}, yours {value:.4f}; "
         "set the derivative of (2.1) by σ² to zero"
     )
-    compare_all(best_sigma, [(19.6, 784), (5.0, 20)], lambda e, n: math.sqrt(e / n), slips, otherwise)
+    drawn = round(1 + 40 * rand(1, seed=21).item(), 3)
+    cases = [(19.6, 784), (5.0, 20), (drawn, 3072), (3 * drawn, 7)]
+    compare_all(best_sigma, cases, lambda e, n: math.sqrt(e / n), slips, otherwise)
     return "the best σ² is the squared error of one pixel"
 
 
-@exercise("2.5")
-def exercise_5(test_error: Function) -> str:
+@exercise("2.2")
+def exercise_2(test_error: Function) -> str:
     """Mean error over unequal batches, nothing changed."""
-    inner = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
-    model = nn.Sequential(nn.Linear(5, 4), inner, nn.Linear(4, 5))
-    batches = [torch.randn(n, 5) * k for n, k in ((8, 1.0), (8, 1.5), (2, 4.0))]
-    value, modes, graphs = _watched(test_error, model, batches)
-    _judge_modes(model, True)
-    if any(p.grad is not None for p in model.parameters()):
-        raise Misconception("gradients were left behind, and the next step would use them: no backward when testing")
-    if isinstance(value, Tensor):
-        graph = "still carries its graph: compute under torch.no_grad() and" if value.requires_grad else "is a tensor:"
-        raise Misconception(f"the result {graph} return a float")
-    _judge_mean(as_tensor(value, ()), model, batches, dropout=any(modes))
-    if any(graphs):
-        raise Misconception(
-            "the value is right, but a graph was built for every batch, which costs memory: compute under "
-            "torch.no_grad()"
-        )
-    for p in model.parameters():
+    for size, frozen in ((5, False), (9, True)):
+        inner = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5))
+        model = nn.Sequential(nn.Linear(size, 4), inner, nn.Linear(4, size))
+        inner.train(not frozen)
+        batches = [torch.randn(n, size) * k for n, k in ((8, 1.0), (size + 3, 1.5), (2, 4.0))]
+        value, modes, graphs = _watched(test_error, model, batches)
+        if any(p.grad is not None for p in model.parameters()):
+            raise Misconception("gradients were left behind, and the next step would use them: no backward in a test")
+        if isinstance(value, Tensor):
+            graph = "still carries its graph: compute under torch.no_grad() and" * value.requires_grad or "is a tensor:"
+            raise Misconception(f"the result {graph} return a float")
+        _judge_mean(as_tensor(value, ()), model, batches, dropout=any(modes))
+        if any(graphs):
+            raise Misconception("the value is right, but a graph was built for every batch: use torch.no_grad()")
+    for p in model.train().parameters():
         p.grad = torch.ones_like(p)
     _watched(test_error, model.eval(), batches)
-    _judge_modes(model, False)
     if any(p.grad is None or not torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters()):
         raise Misconception(
             "the gradients from before the test are gone or different: no zero_grad, no backward when testing"
@@ -149,47 +64,67 @@ def exercise_5(test_error: Function) -> str:
 
 
 def _watched(test_error: Function, model: nn.Module, batches: list[Tensor]) -> tuple[Any, list[bool], list[bool]]:
-    """Call the answer; return its value, and for every pass the training mode and whether gradients were on."""
+    """Call the answer; return its value, and for every pass whether dropout was on and whether a graph was built."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
+    own = [(module, module.training) for module in model.modules()]
     modes: list[bool] = []
     graphs: list[bool] = []
 
     def watch(module: nn.Module, inputs: Any, output: Any) -> None:
-        modes.append(module.training)
-        graphs.append(torch.is_grad_enabled())
+        modes.append(any(part.training for part in module.modules()))
+        graphs.append(output.requires_grad)
 
     handle = model.register_forward_hook(watch)
+    enabled = torch.is_grad_enabled()
     try:
         value = test_error(model, [b.clone() for b in batches])
+        left_off = torch.is_grad_enabled() != enabled
     finally:
         handle.remove()
-    if any(not torch.equal(before[name], now) for name, now in model.state_dict().items()):
+        torch.set_grad_enabled(enabled)
+    if value is None:
+        raise Misconception("your function returned nothing: it ends without a return")
+    now = [module.training for module, _ in own]
+    for module, mode in own:
+        module.training = mode
+    changed = [name for name, value in model.state_dict().items() if not torch.equal(before[name], value)]
+    if changed:
         raise Misconception("the weights have changed: testing must not step the optimiser (patient 1 of the clinic)")
+    _judge_modes([mode for _, mode in own], now)
+    if left_off:
+        raise Misconception("gradients were left switched off for all that follows: use `with torch.no_grad():`")
     return value, modes, graphs
 
 
-def _judge_modes(model: nn.Module, before: bool) -> None:
-    if all(module.training == before for module in model.modules()):
+def _judge_modes(before: list[bool], now: list[bool]) -> None:
+    if before == now:
         return
-    words = ("training", "any more") if before else ("evaluation", "any more; do not switch training on unasked")
+    if len(set(before)) > 1 and len(set(now)) == 1:
+        raise Misconception(
+            "one part of the model was frozen in evaluation mode and is in training mode now: model.train() sets all "
+            "parts alike. Remember `training` of every module in model.modules() and put each back"
+        )
+    words = ("training", "any more") if before[0] else ("evaluation", "any more; do not switch training on unasked")
     raise Misconception(
-        f"the model was in {words[0]} mode and is not (in all its parts) {words[1]}: put it back with "
-        "model.train(before)"
+        f"the model was in {words[0]} mode and is not (in all its parts) {words[1]}: remember the mode of each of "
+        "model.modules() and put it back"
     )
 
 
 def _judge_mean(value: Tensor, model: nn.Module, batches: list[Tensor], *, dropout: bool) -> None:
+    own, size = [(module, module.training) for module in model.modules()], len(batches[0][0])
     model.eval()
     with torch.no_grad():
         each = [(b - model(b)).square().sum(1) for b in batches]
-    model.train()
+    for module, mode in own:
+        module.training = mode
     right, unweighted = torch.cat(each).mean(), torch.stack([e.mean() for e in each]).mean()
     slips = {
         unweighted: "the mean of batch means counts the small last batch too much: weight by size, see (2.3)",
-        right / 5: "you averaged over the D values of an image as well: sum over these, mean over images",
-        unweighted / 5: "two slips: you averaged over the D values of an image as well, and then took the mean of "
-        "batch means, which counts the small last batch too much, see (2.3)",
-        right * 18: "that is the sum over all images; divide by their number",
+        right / size: "you averaged over the D values of an image as well: sum over these, mean over images",
+        unweighted / size: "two slips: you averaged over the D values of an image as well, and then took the mean "
+        "of batch means, which counts the small last batch too much, see (2.3)",
+        right * sum(map(len, batches)): "that is the sum over all images; divide by their number",
     }
     otherwise = f"the error is {right:.4f}, yours {value:.4f}; compare with the loop of section 2 and (2.3)"
     if dropout:
@@ -197,21 +132,184 @@ def _judge_mean(value: Tensor, model: nn.Module, batches: list[Tensor], *, dropo
     compare(value, right, slips, otherwise)
 
 
-@exercise("2.6")
-def exercise_6(straight_path: Function) -> str:
-    """Evenly spaced codes between two codes, both ends included."""
-    z_a, z_b, count = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([4.0, 2.0, -1.5]), 7
-    result = straight_path(z_a, z_b, count)
-    if isinstance(result, list | tuple):
-        raise Misconception("that is a list of codes: stack them into one tensor, (count, d), with torch.stack")
-    answer = as_tensor(result, (count, 3), ": one code in each row")
-    t, open_end = torch.linspace(0, 1, count)[:, None], torch.arange(count)[:, None] / count
+@exercise("2.3")
+def exercise_3(pca_reconstruction: Function) -> str:
+    """Reconstruction of the training rows from d principal components."""
+    for rows, size, d in ((40, 6, 2), (25, 11, 5), (9, 12, 1)):
+        scales = torch.linspace(1.2, -1.5, size).exp()
+        _judge_pca(pca_reconstruction, randn(rows, size, seed=rows) * scales + 4 + rand(size, seed=d), d)
+    return "no other reconstruction of that rank has a smaller error"
+
+
+def _judge_pca(pca_reconstruction: Function, x: Tensor, d: int) -> None:
+    given, mean = x.clone(), x.mean(0)
+    answer = as_tensor(pca_reconstruction(given, d))
+    if not torch.equal(given, x):
+        raise Misconception("x itself has changed: `x -= …` writes into the caller's data; make a new tensor, x - mean")
+    answer = as_tensor(
+        answer, x.shape, "; that looks like the code, now go back to D dimensions" * (answer.shape == (len(x), d))
+    )
+    vectors, raw, overall = (torch.linalg.svd(x - m, full_matrices=False)[2] for m in (mean, 0, x.mean()))
+
+    def projected(centre: Tensor | float, basis: Tensor) -> Tensor:
+        return (x - centre) @ basis.T @ basis
+
+    inside, last = projected(mean, vectors[:d]), projected(mean, vectors[-d:])
+    columns = projected(mean, vectors[:, :d].T) + mean if vectors.shape[0] == vectors.shape[1] else None
     slips = {
-        t * z_a + (1 - t) * z_b: "that walks from z_b to z_a: at t = 0 the weight of z_a is 1, see (2.8)",
-        z_a + open_end * (z_b - z_a): "the last row stops short of z_b: count points have count − 1 gaps "
-        "(torch.linspace)",
-        z_a + t * z_b: "you add z_b without letting z_a fade: the weights are 1 − t and t, and add up to 1",
+        columns: "you took columns of Vh: `svd` returns the components as its *rows*, Vh[:d]",
+        projected(x.mean(), overall[:d]) + x.mean(): "you subtracted one number, the mean of all entries; each column "
+        "has its own: x.mean(0)",
+        inside: "the mean is missing: you subtracted it before projecting, so add it again at the end",
+        projected(0, raw[:d]): "the data were not centred: without subtracting the mean the first direction points at "
+        "the mean image, see (2.4) and the run 'not centred'",
+        (last + mean, last): "these are the directions of least variance; PCA keeps the largest eigenvalues",
     }
-    otherwise = "not the even points of the straight line; compare with the left side of (2.8)"
-    compare(answer, (1 - t) * z_a + t * z_b, slips, otherwise)
-    return "decode them to see the walk"
+    otherwise = "not PCA's reconstruction: centre, project on the first d rows of Vh, go back, add the mean; see (2.4)"
+    compare(answer, inside + mean, slips, otherwise)
+
+
+@exercise("2.4")
+def exercise_4(sparse_objective: Function) -> str:
+    """A penalty on activity that no rescaling of the code can dodge."""
+    for rows, size, units, weight in ((7, 12, 5, 0.3), (4, 6, 9, 1.7), (3, 5, 5, 0.02)):
+        model, x = _Sparse(size, units), rand(rows, size, seed=units).float()
+        terms = sparse_objective(model, x, weight)
+        if not isinstance(terms, dict) or set(terms) != {"loss", "reconstruction", "activity"}:
+            kind = f"a dict with {sorted(terms)}" if isinstance(terms, dict) else f"a {type(terms).__name__}"
+            kind = "nothing: it ends without a return" if terms is None else kind
+            raise Misconception(f"your function returned {kind}; asked are loss, reconstruction and activity")
+        with torch.no_grad():
+            z = model.encoder(x)
+            errors, lengths = (x - model.decoder(z)).square().sum(1), model.out.weight.norm(dim=0)
+        _judge_terms(terms, errors, z, lengths, model.out.weight.detach(), weight)
+        for name in ("loss", "activity"):
+            expect_graph(terms[name])
+        parts = {"decoder's weights": model.out.weight, "encoder's weights": model.into.weight}
+        slopes = torch.autograd.grad(terms["activity"], list(parts.values()), allow_unused=True)
+        for name, slope in zip(parts, slopes, strict=True):
+            if slope is None:
+                raise Misconception(f"the penalty does not reach the {name}: something on the way was detached")
+    return "a unit pays for what it draws, in whatever unit its code is measured"
+
+
+class _Sparse(nn.Module):
+    def __init__(self, size: int, units: int):  # codes of both signs, strokes of different lengths
+        super().__init__()
+        self.into, self.out = nn.Linear(size, units), nn.Linear(units, size)
+        self.encoder, self.decoder = nn.Sequential(self.into), nn.Sequential(self.out)
+        with torch.no_grad():
+            self.out.weight.mul_(torch.linspace(0.5, 3, units))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+
+def _judge_terms(terms: Any, errors: Tensor, z: Tensor, lengths: Tensor, strokes: Tensor, weight: float) -> None:
+    right = (z.abs() * lengths).sum(1).mean()
+    rows = strokes.norm(dim=1)
+    slips = {
+        z.abs().sum(1).mean(): "the lengths are missing: halving the codes and doubling the decoder's weights changes "
+        "no drawing, but your penalty; multiply |z_k| by the length of column k",
+        (z * lengths).sum(1).mean(): "codes of both signs cancel: the penalty counts |z|, how much is drawn",
+        (z.abs() * lengths).sum(): "you summed over the images as well: average over the batch",
+        (z.abs() * lengths).mean(): "you averaged over the units; sum over them, average over images",
+        (z.abs() * lengths**2).sum(1).mean(): "you took squared lengths: a penalty that rescaling can still dodge",
+        (z.square() * lengths.square()).sum(1).mean(): "squares make many small activities cheap, so that nothing "
+        "becomes sparse; take |z_k| times the length",
+        (z.abs() * rows).sum(1).mean() if len(rows) == len(lengths) else None: "these are the lengths of the rows, one "
+        "for each pixel; unit k draws with column k",
+        (z.abs() @ strokes.abs().T).sum(1).mean(): "you summed |weights|; the length of a column is the root of its "
+        "summed squares",
+        lengths.sum(): "the codes are missing: that penalises weights, not activity",
+    }
+    otherwise = "the activity is the mean over images of the sum over units of |z_k| times the length of column k"
+    compare(as_tensor(terms["activity"], ()), right, {k: m for k, m in slips.items() if k is not None}, otherwise)
+    slips = {
+        errors.sum(): "the squared error is summed over the images as well: average over the batch",
+        errors.mean() / strokes.shape[0]: "the squared error is averaged over the pixels: sum over them",
+    }
+    compare(as_tensor(terms["reconstruction"], ()), errors.mean(), slips, "the reconstruction is the loss of (2.3)")
+    slips = {
+        errors.mean() + right: "the weight is missing before the penalty",
+        errors.mean(): "the loss lacks the penalty",
+        errors.mean() - weight * right: "the penalty is subtracted: that rewards activity",
+    }
+    whole = errors.mean() + weight * right
+    compare(as_tensor(terms["loss"], ()), whole, slips, "the loss is not reconstruction + weight · activity")
+
+
+@exercise("2.5")
+def exercise_5(draw: Function) -> str:
+    """Draws from a mixture of Gaussians: ``draw(weights, means, covariances, count)`` → (count, d)."""
+    for d, parts in ((2, 3), (5, 2)):
+        factors = torch.tril(randn(parts, d, d, seed=d)) + 2 * torch.eye(d)
+        means = 60 * torch.eye(d, dtype=torch.float64)[torch.arange(parts) % d] * torch.arange(1, parts + 1)[:, None]
+        weights = torch.tensor([0.6, 0.3, 0.1][:parts]) / sum([0.6, 0.3, 0.1][:parts])
+        covariances, count = factors @ factors.mT, 6000
+        given = weights.clone().double(), means.clone(), covariances.clone(), count
+        x = as_tensor(draw(*given), (count, d), ": one code in each row")
+        again = as_tensor(draw(*given), (count, d))
+        if torch.equal(x, again):
+            raise Misconception("two calls give the same draws: do not fix the seed inside the function")
+        _judge_draws(x, weights.double(), means, covariances)
+    return "first a component by its weight, then a draw of this component"
+
+
+def _judge_draws(x: Tensor, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+    distance, owner = torch.cdist(x, means).min(1)
+    shares = torch.bincount(owner, minlength=len(means)) / len(x)
+    reach = 6 * max(float(torch.linalg.eigvalsh(c)[-1]) for c in covariances) ** 0.5
+    if near(x.mean(0), weights @ means, rtol=0.1, atol=1.5) and (distance > reach).float().mean() > 0.5:
+        raise Misconception(
+            "the draws lie between the components: you averaged means (or added draws of all components) by weight. "
+            "A mixture chooses ONE component for each draw"
+        )
+    if (distance > reach).float().mean() > 0.01:
+        raise Misconception("many draws lie far from every component: is a covariance used as if it were its root?")
+    if shares.max() > 0.999:
+        raise Misconception("all draws come from one component: choose anew for every draw")
+    if (shares - weights).abs().max() > 0.03:
+        even = (shares - 1 / len(means)).abs().max() < 0.03
+        words = "equally often: choose by `weights`" if even else f"with shares {shares.numpy().round(2)}"
+        raise Misconception(f"the components are drawn {words}; their weights are {weights.numpy().round(2)}")
+    order = torch.unique_consecutive(owner)
+    if len(order) <= len(means):
+        raise Misconception("the draws are sorted by component; each row should be chosen independently of the others")
+    for k, right in enumerate(covariances):
+        found = torch.cov(x[owner == k].T)
+        size, factor = right.diagonal().mean(), torch.linalg.cholesky(right)
+        known = {
+            "the Cholesky factor is transposed: rows are ε Lᵀ": factor.mT @ factor,
+            "only the diagonal is used: the coordinates of a component hang together": torch.diag(right.diagonal()),
+            "there is no spread as the covariances say": torch.eye(len(right)).double(),
+        }
+        off = float((found - right).abs().max() / size)
+        if off > 0.25:
+            nearest = min(known, key=lambda words: float((found - known[words]).abs().max()))
+            close = float((found - known[nearest]).abs().max() / known[nearest].diagonal().mean()) < 0.25
+            words = nearest if close else "compare torch.cov of the draws near one mean with its covariance"
+            raise Misconception(f"the spread within component {k} is not that of its covariance; {words}")
+
+
+@exercise("2.6")
+def exercise_6(honest_accuracy: Function) -> str:
+    """Accuracy on test data of the setting that validation data choose."""
+    for settings, draws, seed in ((3, 5, 5), (6, 4, 2), (4, 9, 3)):
+        valid, test = rand(settings, draws, seed=seed), rand(settings, draws, seed=seed + 50)
+        chosen = valid.mean(1).argmax()
+        right, best_test = test[chosen].mean(), test.mean(1).max()
+        slips = {
+            best_test: "that is the best setting of the *test* table: a number chosen "
+            "on test data is no estimate any more; choose on `valid`",
+            test.amax(0).mean(): "that takes for every draw the best test value; choose one setting, on `valid`",
+            valid[chosen].mean(): "the setting is chosen well, but its accuracy must come from the test table",
+            test.gather(0, valid.argmax(0)[None]).mean(): "that chooses a setting anew for every draw; the question "
+            "asks for one setting, by its mean over the draws",
+            test.mean(): "that is the mean over all settings; report the chosen one",
+            test[valid.mean(1).argmin()].mean(): "that is the worst setting on validation data",
+        }
+        answer = as_tensor(honest_accuracy(valid.numpy().copy(), test.numpy().copy()), ())
+        otherwise = f"to report is {right:.4f}, yours is {answer:.4f}: choose by valid.mean(1), report from test"
+        compare(answer, right, slips, otherwise)
+    return "chosen on one half, reported from the other"

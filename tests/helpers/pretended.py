@@ -21,6 +21,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "epochs": 2,
         "linear_steps": 20,
         "copy_epochs": 1,
+        "long_factor": 1,
+        "other_amounts": [[4000, 1], [1000, 1]],
+        "judge_epochs": 1,
         "few_steps": 4,
     },
     "03_convolutional_autoencoder": {
