@@ -29,6 +29,10 @@ def rows(x):  # one draw for each row of each picture
     return torch.rand_like(x[..., :1]).expand_as(x)
 
 
+def channels(x):  # one draw for all channels of a pixel
+    return torch.rand_like(x[:, :1]).expand_as(x)
+
+
 def patches(x):  # one draw for each 2×2 patch
     return torch.rand_like(x[..., ::2, ::2]).repeat_interleave(2, 2).repeat_interleave(2, 3)
 
@@ -226,7 +230,8 @@ WRONG = [
     ("exercise_4", lambda x, share: masked(x, share, draw=ranks), "same number of black"),
     ("exercise_4", same_mask_each_call, "two calls"),
     ("exercise_4", masks_in_place, "x itself has changed"),
-    ("exercise_4", lambda x, share: x, "two calls"),
+    ("exercise_4", lambda x, share: x, "no pixel is black"),
+    ("exercise_4", lambda x, share: masked(x, share, draw=channels), "black together"),
     ("exercise_4", lambda x, share: x + torch.rand_like(x), "no pixel is black"),
     ("exercise_4", lambda x, share: masked(x, share).flatten(1), "shape"),
     ("exercise_1", loss_in_place, "x itself has changed"),
@@ -246,6 +251,7 @@ WRONG = [
     ("exercise_1", loss_with(lambda x, s: noise_like(x, 1.09 * s)), "expected 0 and"),
     ("exercise_1", loss_with(lambda x, s: noise_like(x + 0.09, s)), "expected 0 and"),
     ("exercise_1", loss_with(lambda x, s: x + s * torch.randn(1, 1, 28, 28)), "same noise"),
+    ("exercise_1", loss_with(lambda x, s: x + s * torch.randn(len(x), 1, 1, 1)), "one draw for each picture"),
     ("exercise_1", clips_answer, "clipped the model's answer"),
     ("exercise_1", target_noise, "compared with the noise;"),
     ("exercise_1", loss_with(noise_like, lambda e: e.mean().sqrt()), "root of the loss"),
@@ -317,7 +323,9 @@ WRONG = [
     ("exercise_6", walked(order=lambda k: 0), "same noise"),
     ("exercise_6", backwards, "in reverse"),
     ("exercise_6", walked(steps=1), "only the first step"),
+    ("exercise_6", lambda r, x, levels, epsilon: walk(r, x, levels, epsilon[:-1]), "the last step is missing"),
     ("exercise_6", walked(at=1), "at the level of the end"),
+    ("exercise_6", lambda r, x, levels, epsilon: r(walk(r, x, levels, epsilon), levels[-1]), "a last denoising"),
     ("exercise_6", denoised_at_last, "a last denoising"),
     ("exercise_6", lambda r, x, levels, epsilon: r(x, levels[0]), "straight to level 0"),
     ("exercise_6", draws_its_own, "two calls differ"),
@@ -333,6 +341,8 @@ RIGHT = [
     ("exercise_4", torch.nn.functional.dropout),
     ("exercise_4", lambda x, p: x * (torch.rand_like(x) >= p) / (1 - p)),
     ("exercise_3", lambda lam, s: [f(lam, s**2), g(lam, s**2)]),
+    ("exercise_3", lambda lam, s: torch.stack((f(lam, s**2), g(lam, s**2)))),
+    ("exercise_3", lambda lam, s: np.stack((f(lam, s**2), g(lam, s**2)))),
 ]
 
 

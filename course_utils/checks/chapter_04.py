@@ -52,6 +52,10 @@ def _judge_noise(noise: Tensor, noisy: Tensor, sigma: float) -> None:
     spread, mean = float(noise.std()), float(noise.mean())
     if spread == 0:
         raise Misconception("the model saw the clean pictures: that is the loss of chapter 02; add the noise first")
+    if torch.allclose(noise, noise[:1].expand_as(noise), atol=1e-5):
+        raise Misconception("every picture got the same noise: draw it with the shape of the whole batch")
+    if torch.allclose(noise, noise[..., :1, :1].expand_as(noise), atol=1e-5):
+        raise Misconception("one draw for each picture moves all its pixels alike: torch.randn_like(x)")
     if float(noisy.min()) >= 0 and float(noisy.max()) <= 1:
         raise Misconception("the noisy pictures were clipped to [0, 1]; the course does not, see section 3")
     if math.isclose(spread, sigma**2, rel_tol=0.05):
@@ -62,10 +66,6 @@ def _judge_noise(noise: Tensor, noisy: Tensor, sigma: float) -> None:
         raise Misconception("uniform noise (rand); Gaussian noise comes from torch.randn_like")
     if not math.isclose(spread, sigma, rel_tol=0.05) or abs(mean) > 0.05:
         raise Misconception(f"the noise has mean {mean:.2f} and deviation {spread:.2f}, expected 0 and {sigma}")
-    if torch.allclose(noise, noise[:1].expand_as(noise), atol=1e-5):
-        raise Misconception("every picture got the same noise: draw it with the shape of the whole batch")
-    if torch.allclose(noise, noise[..., :1, :1].expand_as(noise), atol=1e-5):
-        raise Misconception("one draw for each picture moves all its pixels alike: torch.randn_like(x)")
 
 
 def _judge_loss(result: Any, x: Tensor, noisy: Tensor, x_hat: Tensor) -> None:
@@ -81,8 +81,7 @@ def _judge_loss(result: Any, x: Tensor, noisy: Tensor, x_hat: Tensor) -> None:
         error(noisy, x): "that is the size of the noise: compare the model's answer",
         each.mean() / 784: "you averaged over the pixels as well: sum over them, average over the images",
         each.sum(): "you summed over the images as well: average over the batch",
-        error(x, x_hat.clamp(0, 1)): "you clipped the model's answer: the loss takes it as it is; clipping comes "
-        "before scoring only",
+        error(x, x_hat.clamp(0, 1)): "you clipped the model's answer: clip before scoring only, not in the loss",
         error(noisy - x, x_hat): "you compared with the noise; the target is the clean picture x",
         each.mean().sqrt(): "that is the root of the loss: leave the square",
         each.sqrt().mean(): "that is the mean of the roots (a distance): leave the square",
@@ -148,13 +147,14 @@ def exercise_3(wiener_balance: Function) -> str:
     """Factors of the Wiener filter and the error left in each component."""
     _judge_balance(wiener_balance, torch.tensor([4.0, 1.0, 0.3, 0.0], dtype=torch.float64), 0.8)
     _judge_balance(wiener_balance, 3 * rand(7, seed=4), 1.3)
-    return "what is left lies below both the signal and the noise"
+    return "what is left exceeds neither the signal nor the noise"
 
 
 def _judge_balance(wiener_balance: Function, lam: Tensor, sigma: float) -> None:
     result = wiener_balance(lam.clone(), sigma)
     if result is None:
         as_tensor(result)  # says that a return is missing
+    result = [*result] if getattr(result, "ndim", 0) else result  # a pair may come stacked
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise Misconception("return two things: the factors, (K,), and the errors left, (K,)")
     factors, left = (as_tensor(part) for part in result)
@@ -170,13 +170,10 @@ def _judge_balance(wiener_balance: Function, lam: Tensor, sigma: float) -> None:
         lam**2 / (lam**2 + v): "the eigenvalues are variances already: do not square them",
         (lam > v).double(): "that keeps or drops whole components; the best factors lie in between",
     }
-    otherwise = (
-        "the factors are not those of (4.2): signal variance over signal plus noise variance, for each component"
-    )
+    otherwise = "the factors are not those of (4.2): signal variance over signal plus noise variance"
     compare(factors, right, slips, otherwise)
     slips = {
-        lam * (1 - right) ** 2: "that is the signal lost; the noise let through, σ² times the factor squared, is "
-        "missing",
+        lam * (1 - right) ** 2: "that is the signal lost; the noise let through, σ² · factor², is missing",
         v * right**2: "that is the noise let through; the signal lost, λ(1 − factor)², is missing",
         lam * (1 - right) + v * right: "both factors belong squared: the error is squared",
         (lam * v / (lam + v)).sqrt(): "that is the root of the squared error",
@@ -190,14 +187,14 @@ def _judge_balance(wiener_balance: Function, lam: Tensor, sigma: float) -> None:
 @exercise("4.4")
 def exercise_4(unbiased_mask: Function) -> str:
     """Masking whose mean over the draws is the picture."""
-    for share, shape in ((0.25, (40, 1, 28, 28)), (0.7, (50, 1, 20, 24))):
+    for share, shape in ((0.25, (40, 1, 28, 28)), (0.7, (50, 3, 20, 24))):
         x = 0.2 + 0.6 * rand(*shape, seed=1).float()
         given = x.clone()
         answer, again = as_tensor(unbiased_mask(given, share)), as_tensor(unbiased_mask(x.clone(), share))
         if not torch.equal(given, x):
             raise Misconception("x itself has changed: make a new tensor, or the target is corrupted as well")
         answer = as_tensor(answer, x.shape)
-        if torch.equal(answer, again):
+        if torch.equal(answer, again) and bool((answer == 0).any()):
             raise Misconception("two calls give the same mask: draw a fresh one in each (torch.rand_like)")
         _judge_mask(x, answer, share)
     return "the mean over the draws is the clean picture"
@@ -230,12 +227,12 @@ def _judge_mask(x: Tensor, answer: Tensor, share: float) -> None:
 
 
 def _judge_independence(black: Tensor, share: float) -> None:
-    spectrum = torch.fft.fftn(black - share, dim=(0, 2, 3)).abs().square()
-    together = torch.fft.ifftn(spectrum, dim=(0, 2, 3)).real / (black.numel() * share * (1 - share))
+    spectrum = torch.fft.fftn(black - share, dim=(0, 1, 2, 3)).abs().square()
+    together = torch.fft.ifftn(spectrum, dim=(0, 1, 2, 3)).real / (black.numel() * share * (1 - share))
     together[0, 0, 0, 0] = 0  # every pixel agrees with itself; by chance the others stay below 0.03
     if float(together.abs().max()) > 0.06:
         raise Misconception(
-            "pixels turn black together: draw one number for each pixel, torch.rand_like(x), not for each row or patch"
+            "pixels turn black together: draw one number for each pixel of each channel, torch.rand_like(x)"
         )
     counts = black.flatten(1).sum(1)
     if float(counts.var()) < 0.2 * black[0].numel() * share * (1 - share):
@@ -278,7 +275,7 @@ def exercise_5(score_of: Function) -> str:
 @exercise("4.6")
 def exercise_6(sample: Function) -> str:
     """Sampler that draws fresh noise at every step: ``sample(r, x, levels, epsilon)``."""
-    for seed, levels in enumerate(([0.9, 0.4], [2.0, 0.9, 0.5, 0.2], [1.5, 0.7, 0.0])):
+    for seed, levels in enumerate(([2.0, 0.9, 0.5, 0.2], [0.9, 0.4], [1.5, 0.7, 0.0])):
         x, epsilon = randn(5 - seed, 2 + seed, seed=seed), randn(len(levels) - 1, 5 - seed, 2 + seed, seed=9)
         asked: list[float] = []
 
@@ -296,6 +293,8 @@ def exercise_6(sample: Function) -> str:
         if not asked:
             raise Misconception("r was never called: every step starts from its answer")
         heard = {round(level, 6) for level in asked}
+        if heard == set(levels):
+            raise Misconception("a last denoising was added, or r was asked at both ends: ask at the beginning")
         if not heard <= set(levels[:-1]):
             raise Misconception("r was asked at the level of the end of a step; x still has the noise of its beginning")
         _judge_walk(answer, r, x, levels, epsilon)
@@ -330,8 +329,9 @@ def _judge_walk(answer: Tensor, r: Function, x: Tensor, levels: list[float], eps
         walk(2, rest, epsilon[:1].expand_as(epsilon)): "every step uses the same noise: epsilon[k] is for step k",
         walk(2, rest, epsilon.flip(0)): "the noises are used in reverse: epsilon[0] is for the first step",
         walk(2, rest, steps=1): "only the first step was taken: go through all pairs of levels",
+        walk(2, rest, steps=len(epsilon) - 1): "the last step is missing, the one to levels[-1]",
         r(x, levels[0]): "that is the whole denoising step, straight to level 0",
         r(right, levels[-2]): "a last denoising was added; asked is the point at the last level",
     }
-    otherwise = "not r + (σ'/σ)² of the old noise + fresh noise, such that the variances of both add up to σ'²"
+    otherwise = "not r + (σ'/σ)²·(x − r) + fresh noise, of variances that add up to σ'² if x − r has σ²"
     compare(answer, right, slips, otherwise)
