@@ -162,7 +162,7 @@ def _judge_pca(pca_reconstruction: Function, x: Tensor, d: int) -> None:
         "has its own: x.mean(0)",
         inside: "the mean is missing: you subtracted it before projecting, so add it again at the end",
         projected(0, raw[:d]): "the data were not centred: without subtracting the mean the first direction points at "
-        "the mean image, see (2.4) and the run 'not centred'",
+        "the mean image, see (2.4) and run (e) of section 3",
         (last + mean, last): "these are the directions of least variance; PCA keeps the largest eigenvalues",
     }
     otherwise = "not PCA's reconstruction: centre, project on the first d rows of Vh, go back, add the mean; see (2.4)"
