@@ -289,6 +289,7 @@ WRONG = [
     ("exercise_6", lambda valid, test: valid.mean(1).max(), "must come from the test"),
     ("exercise_6", lambda valid, test: test[valid.argmax(0), np.arange(test.shape[1])].mean(), "anew for every draw"),
     ("exercise_6", lambda valid, test: test.mean(), "all settings"),
+    ("exercise_6", lambda valid, test: test[np.median(valid, 1).argmax()].mean(), "median"),
     ("exercise_6", lambda valid, test: test[valid.mean(1).argmin()].mean(), "worst"),
     ("exercise_6", lambda valid, test: test[-1, 0], "to report is"),
     ("exercise_6", lambda valid, test: test[valid.mean(1).argmax()], "one number"),
