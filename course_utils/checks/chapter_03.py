@@ -375,7 +375,11 @@ def _pairs(seen: set[torch.dtype]) -> dict[str, tuple[Any, ...]]:
     A = torch.randn(5, 5, generator=generator, dtype=torch.float64)
     inverse = torch.linalg.inv(A)
     shuffled = A.T[:, [1, 0, 2, 3, 4]]  # same sum of entries, another matrix
-    conv: Function = lambda x: seen.add(x.dtype) or F.conv2d(x, kernel.to(x), stride=2, padding=1)  # noqa: E731
+
+    def conv(x: Tensor) -> Tensor:
+        seen.add(x.dtype)
+        return F.conv2d(x, kernel.to(x), stride=2, padding=1)
+
     back: Function = lambda y: F.conv_transpose2d(y, kernel.to(y), stride=2, padding=1)  # noqa: E731
     flipped: Function = lambda y: F.conv_transpose2d(y, kernel.flip(2, 3).to(y), stride=2, padding=1)  # noqa: E731
     pool: Function = lambda x: F.avg_pool2d(x, 2)  # noqa: E731
