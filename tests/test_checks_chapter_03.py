@@ -137,6 +137,11 @@ def absolute(forward, backward, shape_in, shape_out):
     return bool(abs((forward(x) * y).sum() - (x * backward(y)).sum()) < 1e-6)
 
 
+def allclose_as_it_comes(forward, backward, shape_in, shape_out):  # with torch's absolute part of 1e-8
+    x, y = torch.randn(shape_in, dtype=torch.float64), torch.randn(shape_out, dtype=torch.float64)
+    return torch.allclose((forward(x) * y).sum(), (x * backward(y)).sum(), rtol=1e-6)
+
+
 def partly_absolute(forward, backward, shape_in, shape_out):
     x, y = torch.randn(shape_in, dtype=torch.float64), torch.randn(shape_out, dtype=torch.float64)
     left, right = (forward(x) * y).sum(), (x * backward(y)).sum()
@@ -338,6 +343,8 @@ WRONG = [
     ("exercise_4", sum_of_one_side, "sum all entries"),
     ("exercise_4", absolute, "is absolute"),
     ("exercise_4", partly_absolute, "is absolute"),
+    ("exercise_4", allclose_as_it_comes, "is absolute"),
+    ("exercise_4", lambda *a: adjoint(*a, dtype=torch.float32, tolerance=2e-5), "double precision"),
     ("exercise_4", lambda *a: adjoint(*a, tolerance=0.01), "too wide"),
     ("exercise_4", lambda *a: float(adjoint(*a)), "return True or False"),
     ("exercise_4", lambda *a: not adjoint(*a), "reversed"),

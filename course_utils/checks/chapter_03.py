@@ -112,7 +112,8 @@ def exercise_3(conv_transpose2d: Function) -> str:
 @exercise("3.4")
 def exercise_4(is_adjoint: Function) -> str:
     """Does ⟨Ax, y⟩ = ⟨x, By⟩ hold for random x and y?"""
-    pairs = _pairs()
+    seen: set[torch.dtype] = set()
+    pairs = _pairs(seen)
     found, *others = ({name: _verdict(is_adjoint, *pair[:4]) for name, pair in pairs.items()} for _ in range(4))
     if any(other != found for other in others):
         raise Misconception(
@@ -123,6 +124,8 @@ def exercise_4(is_adjoint: Function) -> str:
     wrong = [name for name in found if found[name] != right[name]]
     if wrong:
         raise Misconception(_named_impostor(found, right, wrong))
+    if seen != {torch.float64}:
+        raise Misconception("right, but by luck: a tolerance of 10⁻⁶ needs double precision, dtype=torch.float64")
     return "the same test finds wrong gradients, too: backward is the adjoint of forward"
 
 
@@ -365,14 +368,18 @@ def _verdict(is_adjoint: Function, *pair: Any) -> bool:
         ) from error
 
 
-def _pairs() -> dict[str, tuple[Any, ...]]:
-    """Name → (forward, backward, shape_in, shape_out, is it a true pair?)."""
+def _pairs(seen: set[torch.dtype]) -> dict[str, tuple[Any, ...]]:
+    """Name → (forward, backward, shape_in, shape_out, is it a true pair?); `seen` collects the precision of x."""
     generator = torch.Generator().manual_seed(6)
     kernel = torch.randn(3, 2, 3, 3, generator=generator, dtype=torch.float64)
     A = torch.randn(5, 5, generator=generator, dtype=torch.float64)
     inverse = torch.linalg.inv(A)
     shuffled = A.T[:, [1, 0, 2, 3, 4]]  # same sum of entries, another matrix
-    conv: Function = lambda x: F.conv2d(x, kernel.to(x), stride=2, padding=1)  # noqa: E731
+
+    def conv(x: Tensor) -> Tensor:
+        seen.add(x.dtype)
+        return F.conv2d(x, kernel.to(x), stride=2, padding=1)
+
     back: Function = lambda y: F.conv_transpose2d(y, kernel.to(y), stride=2, padding=1)  # noqa: E731
     flipped: Function = lambda y: F.conv_transpose2d(y, kernel.flip(2, 3).to(y), stride=2, padding=1)  # noqa: E731
     pool: Function = lambda x: F.avg_pool2d(x, 2)  # noqa: E731
@@ -388,7 +395,7 @@ def _pairs() -> dict[str, tuple[Any, ...]]:
         "same sum": (lambda x: A.to(x) @ x, lambda y: shuffled.to(y) @ y, (5,), (5,), False),
         "pooling": (pool, lambda y: spread(y) / 4, image, half, True),
         "enlarged": (pool, spread, image, half, False),
-        "tiny": (lambda x: 1e-9 * conv(x), lambda y: 1e-9 * flipped(y), large, small, False),
+        "tiny": (lambda x: 1e-12 * conv(x), lambda y: 1e-12 * flipped(y), large, small, False),
         "huge": (lambda x: 1e12 * conv(x), lambda y: 1e12 * back(y), large, small, True),
         "twisted": (lambda x: x, twist, (7,), (7,), False),
         "mirrored": (twist, lambda y: y, (7,), (7,), False),
