@@ -157,6 +157,20 @@ def test_a_damaged_course_file_is_one_sentence(tmp_path, text):
         assert isinstance(result.exception, SystemExit)
 
 
+@pytest.mark.parametrize(
+    "words", [["store", "1"], ["lecture", "1"], ["slides", "1"], ["start", "FOLDER"], ["run", "1"]]
+)
+def test_every_command_names_a_notebook_that_cannot_be_read(toy, tmp_path, monkeypatch, words):
+    monkeypatch.setattr("course_utils.tools.workbook.LAST", tmp_path / "last")
+    monkeypatch.setattr("course_utils.tools.vendor.fetch", lambda *_: {})
+    (toy / "01_linear.ipynb").write_text("<<<<<<< HEAD")
+    place = {"slides": ["--output"], "run": ["--output"], "lecture": ["--checkpoints"]}.get(words[0], [])
+    words = [str(tmp_path / "mine") if word == "FOLDER" else word for word in words]
+    result = course(*words, "--source", toy, *[each for flag in place for each in (flag, tmp_path / "place")])
+    assert result.exit_code in (1, 2) and isinstance(result.exception, SystemExit)
+    assert f"{toy / '01_linear.ipynb'} is damaged" in result.output
+
+
 def test_a_full_disk_and_a_library_that_does_not_load_are_one_sentence(toy, monkeypatch):
     for error in (OSError(28, "No space left on device", "/full/index.html"), ImportError("libcudart.so.12 not found")):
 

@@ -16,9 +16,8 @@ import click
 
 from course_utils.runtime import ROOT, pick_device
 from course_utils.tools import folders
+from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import Chapter, NoCourse, Plan, plan, read_chapters, read_results
-from course_utils.tools.notebook import NotebookError, parameters_of
-from course_utils.tools.notebook import read as read_notebook
 from course_utils.tools.screen import Screen
 
 
@@ -83,7 +82,7 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with told(OSError, ImportError), told(NoCourse, folders.NotOurs, refused=True):
+            with told(OSError, ImportError, notebooks.NotebookError), told(NoCourse, folders.NotOurs, refused=True):
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:  # Interrupted of run.py has the exit code of the signal
             click.echo(f"Interrupted. {error}", err=True)
@@ -143,8 +142,8 @@ def make_plans(chapters: Sequence[Chapter], profile: str, pairs: Sequence[tuple[
         raise click.UsageError(f"there is no profile {profile!r}; {_nearest(profile, profiles)}")
     has: dict[str, dict[str, Any]] = {}
     for chapter in chapters:
-        with contextlib.suppress(OSError, NotebookError, SyntaxError):  # the chapter fails, alone and by name
-            has[chapter.name] = parameters_of(read_notebook(chapter.path))
+        with contextlib.suppress(OSError, notebooks.NotebookError):  # the chapter fails, alone and by name
+            has[chapter.name] = _defaults(notebooks.read(chapter.path))
     everywhere = set().union(*has.values())
     for name, _ in pairs:
         if name not in everywhere:
@@ -162,6 +161,19 @@ def make_plans(chapters: Sequence[Chapter], profile: str, pairs: Sequence[tuple[
             words = ", ".join(f"{name} = {value!r}" for name, value in own.items())
             click.echo(f"{chapter.name}: {words}")
     return plans
+
+
+def _defaults(notebook: dict) -> dict[str, Any]:
+    """Return the parameters of a notebook with their values, None for one that is no literal."""
+    import nbformat
+    from papermill import inspect_notebook
+
+    found: dict[str, Any] = {}
+    for name, facts in inspect_notebook(nbformat.from_dict(notebooks.copy(notebook))).items():
+        found[name] = None
+        with contextlib.suppress(ValueError, SyntaxError):
+            found[name] = ast.literal_eval(facts["default"])
+    return found
 
 
 def compute_on(device: str | None) -> None:
@@ -295,12 +307,13 @@ def store(chapters, cell_timeout, source: Path) -> None:
     named = [name for name in chapters if Path(name) not in paths]
     chosen = choose(named, source) if named or not paths else []
     chosen += [Chapter(path.stem, path.stem, path) for path in paths]
-    for chapter in chosen:
-        if not chapter.path.exists():
-            raise click.UsageError(f"there is no notebook {chapter.path}")
+    plans = [plan(chapter, "quick") for chapter in chosen]
+    for asked in plans:
+        if asked.fault:
+            raise click.UsageError(asked.fault)
     from course_utils.tools.store import store
 
-    done = [store(plan(chapter, "quick"), screen=Screen(), cell_seconds=cell_timeout) for chapter in chosen]
+    done = [store(asked, screen=Screen(), cell_seconds=cell_timeout) for asked in plans]
     sys.exit(0 if all(done) else 1)
 
 
@@ -406,8 +419,8 @@ def lecture(chapter, pairs, within, checkpoints: Path, open_lab: bool, source: P
 
     (asked,) = make_plans(choose((chapter,), source), "quick", pairs)
     notebook = asked.chapter.path
-    if not asked.key:
-        raise click.UsageError(f"there is no notebook {notebook}")
+    if asked.fault:
+        raise click.UsageError(asked.fault)
     if open_lab:
         if not (checkpoints / notebook.name).exists():
             click.echo(f"not prepared: nothing of {asked.name} is kept in {checkpoints}, so its cells will train")

@@ -5,14 +5,11 @@ A notebook is the dictionary that its JSON holds. Everything here takes one and 
 
 from __future__ import annotations
 
-import ast
-import contextlib
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from course_utils.results import NUMBERS_MIME, SERIES_MIME
 from course_utils.runtime import replacing
@@ -100,18 +97,6 @@ def tags(cell: dict) -> list[str]:
 def code_cells(notebook: dict) -> list[dict]:
     """Return the code cells that are not empty, which are those that a run executes."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code" and source(cell).strip()]
-
-
-def parameters_of(notebook: dict) -> dict[str, Any]:
-    """Return the names and literal values that the cells tagged "parameters" give; one that is no literal is None."""
-    found: dict[str, Any] = {}
-    for cell in notebook["cells"]:
-        for line in ast.parse(source(cell)).body if "parameters" in tags(cell) else ():
-            if isinstance(line, ast.Assign | ast.AnnAssign) and line.value is not None:
-                target = line.targets[0] if isinstance(line, ast.Assign) else line.target
-                with contextlib.suppress(ValueError):
-                    found |= {ast.unparse(target): None} | {ast.unparse(target): ast.literal_eval(line.value)}
-    return found
 
 
 def markdown_texts(notebook: dict) -> list[str]:
