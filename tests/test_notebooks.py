@@ -90,7 +90,7 @@ def test_nothing_of_the_machine_is_stored(path):
 
 @every_notebook
 def test_small(path):
-    assert path.stat().st_size <= 2_300_000
+    assert path.stat().st_size <= 2_200_000
 
 
 @every_notebook
