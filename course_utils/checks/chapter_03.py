@@ -118,7 +118,8 @@ def exercise_4(is_adjoint: Function) -> str:
     if any(other != found for other in others):
         raise Misconception(
             "asked again about the same pair, it changes its mind: without abs() around the difference a negative one "
-            "passes; a tolerance too wide lets luck decide, and rounding needs a tolerance, in double precision"
+            "passes, and without it around the size a true pair fails; a tolerance too wide lets luck decide, and "
+            "rounding needs a tolerance, in double precision"
         )
     right = {name: pair[4] for name, pair in pairs.items()}
     wrong = [name for name in found if found[name] != right[name]]
@@ -429,9 +430,13 @@ def _named_impostor(found: dict[str, bool], right: dict[str, bool], wrong: list[
             "only, and a wrong map can pass there"
         )
     if set(wrong) <= {"tiny", "huge"}:
-        return "the tolerance is absolute: it accepts any small map, or refuses a large true pair; make it relative"
+        return (
+            "the tolerance is absolute: it accepts any small map, or refuses a large true pair; make it relative "
+            "(isclose and allclose add an absolute atol of 1e-8: set atol=0)"
+        )
     if "slightly off" in wrong and not any(right[name] for name in wrong):
         return "it accepts a pair that is off by one part in ten thousand: the tolerance is too wide"
     if set(wrong) <= {"convolution", "transpose", "pooling", "huge"}:
         return f"it refuses true pairs ({', '.join(wrong)}): rounding needs a tolerance, and double precision"
-    return f"wrong verdict on: {', '.join(f'{name} ({right[name]})' for name in wrong)}; see (3.10)"
+    cases = ", ".join(f"{name} ({right[name]})" for name in wrong)
+    return f"wrong verdict on (in brackets the right one): {cases}; an inner product sums over all entries, (3.10)"
