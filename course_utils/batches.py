@@ -8,6 +8,7 @@ float in [0, 1] there. What does not fit is gathered where it lies; a ``torch.ut
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -67,6 +68,12 @@ class Batches:
         if not self.shuffle:
             return torch.arange(self.size)
         return torch.randperm(self.size, generator=self._generator(epoch))
+
+    def checksum(self) -> int | None:
+        """Return a number that other images hardly ever have; None for a ``Dataset``, whose images are not at hand."""
+        if not self.parts:
+            return None
+        return zlib.crc32(self.parts[0].cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
 
     def _generator(self, epoch: int) -> torch.Generator:
         # seed + epoch would give epoch 1 of seed 0 the order of epoch 0 of seed 1, and tie repetitions together

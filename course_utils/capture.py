@@ -114,6 +114,10 @@ class Steps:
         """Train on a batch; the terms go into the next row of the table."""
         terms = self.step(inputs)
         self.names = self.names or list(terms)
+        if set(terms) != set(self.names):
+            raise ValueError(
+                f"the objective returned {sorted(terms)}, before {sorted(self.names)}: always give the same"
+            )
         if self.table.shape[1] == 0:
             self.table = torch.zeros(len(self.table), len(terms), device=self.device)
         row = torch.stack([terms[name].float() for name in self.names])

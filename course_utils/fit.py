@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from course_utils import checkpoint as files
 from course_utils.batches import Batches, Data
@@ -27,6 +28,7 @@ Objective: TypeAlias = Callable[..., dict[str, Tensor]]
 Objectives: TypeAlias = Objective | dict[str, Objective]
 History: TypeAlias = list[dict[str, Any]]
 Hook: TypeAlias = Callable[[nn.Module, History], Any]
+OWN = ("epoch", "seconds", "images_per_second")  # what the history says beside the terms
 
 
 class TrainingDiverged(ArithmeticError):
@@ -71,12 +73,14 @@ def fit(
     Returns a row per finished epoch: "epoch", every term, every term on ``valid`` as ``valid_…``, "seconds",
     "images_per_second". Ctrl-C and ``TrainingDiverged`` leave the weights of the last finished epoch.
     ``FileExistsError`` if the folder holds another run and ``resume`` is false; ``ValueError`` for an objective that
-    returns no scalars with "loss" among them, or a checkpoint that does not fit.
+    returns no scalars with "loss" among them, or names of the history's own; for images of another dtype than the
+    weights'; for a last batch of one before batch normalisation; for a checkpoint that does not fit.
     """
     if epochs < 1:
         raise ValueError(f"epochs = {epochs}; train for at least one")
     form: dict[str, Any] = {"device": device, "with_labels": with_labels, "channels_last": channels_last}
     batches = Batches(train, batch_size, seed=seed, **form)
+    _refuse_unfit(model, batches)
     model.to(batches.device)
     model.to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     held_out = None if valid is None else Batches(valid, 500, shuffle=False, **form)
@@ -84,6 +88,7 @@ def fit(
     rates = {player.prefix: player.rate for player in players}
     settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16, "players": rates}
     settings |= {"cosine_epochs": epochs if cosine else 0, "channels_last": channels_last}
+    settings |= {} if checkpoint is None else {"checksum": batches.checksum()}
     folder = files.Folder(checkpoint, model, [player.optimizer for player in players], settings)
     run = _Run(model, players, batches, held_out, epochs, cosine, bf16, seed, Line(progress))
     return run.train(folder.last(resume), folder, on_epoch_end)
@@ -215,6 +220,18 @@ class _Run:
         return found
 
 
+def _refuse_unfit(model: nn.Module, batches: Batches) -> None:
+    """Refuse what would fail within a layer, or in the last batch only, with a message that names neither."""
+    kinds = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    kind = batches.parts[0].dtype if batches.parts else torch.uint8
+    if kind == torch.bool or (kind.is_floating_point and kinds and kind not in kinds):
+        weights = " and ".join(map(str, kinds)) or "float32"
+        raise ValueError(f"the images are {kind}, the weights {weights}: give images.float(), or bytes")
+    if batches.size % batches.batch_size == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
+        sizes = f"{batches.size} images in batches of {batches.batch_size}"
+        raise ValueError(f"{sizes}: the last batch holds one, and batch normalisation needs two; change batch_size")
+
+
 def _named(objective: Objectives) -> dict[str, tuple[str, Objective]]:
     """Return path of a submodule → what its terms' names begin with, and its objective."""
     parts = objective if isinstance(objective, dict) else {"": objective}
@@ -275,6 +292,8 @@ def _checked(terms: dict[str, Tensor]) -> dict[str, Tensor]:
     if not isinstance(terms, dict) or "loss" not in terms:
         found = sorted(terms) if isinstance(terms, dict) else type(terms).__name__
         raise ValueError(f"an objective returns a dict of terms with 'loss' among them; this one returned {found}")
+    if own := [name for name in terms if name in OWN or name.startswith("valid_")]:
+        raise ValueError(f"a term is called {own[0]!r}, which is a name of the history itself: call it something else")
     for name, term in terms.items():
         if not isinstance(term, Tensor) or term.ndim:
             what = f"has shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"is a {type(term).__name__}"

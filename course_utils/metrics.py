@@ -18,9 +18,13 @@ from torch import Tensor
 
 
 def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    """Squared error of every image: x, x_hat (B, …) of one shape → (B,) Σ_d (x_d − x̂_d)², summed over pixels."""
+    """Squared error of every image: x, x_hat (B, …) of one shape → (B,) Σ_d (x_d − x̂_d)², summed over pixels.
+
+    Floats only, here and in what builds on it: the difference of bytes wraps around, so they are a ``ValueError``.
+    """
     if x.shape != x_hat.shape:
         raise ValueError(f"x_hat has shape {tuple(x_hat.shape)}, expected {tuple(x.shape)}")
+    _floats(x, x_hat)
     return (x - x_hat).square().flatten(1).sum(1)
 
 
@@ -30,6 +34,7 @@ def relative_error(x: Tensor, x_hat: Tensor, mean: Tensor | None = None) -> floa
     0 is perfect, 1 as good as the constant answer (the mean of x if none is given). An x that does not vary about the
     mean is a ``ValueError``.
     """
+    _floats(x, x_hat)
     mean = x.mean(0) if mean is None else mean
     if mean.shape != x.shape[1:]:
         raise ValueError(f"mean has shape {tuple(mean.shape)}, expected that of one image, {tuple(x.shape[1:])}")
@@ -55,12 +60,18 @@ def ssim(x: Tensor, x_hat: Tensor) -> Tensor:
     """
     if x.shape != x_hat.shape or x.ndim != 4:
         raise ValueError(f"x {tuple(x.shape)} and x_hat {tuple(x_hat.shape)}: expected the same (B, C, H, W)")
+    _floats(x, x_hat)
     if min(x.shape[2:]) < 11:
         raise ValueError(f"images of {x.shape[2]} × {x.shape[3]} pixels; the window of SSIM needs at least 11 × 11")
     pairs = zip(*(images.detach().cpu().double().numpy() for images in (x, x_hat)), strict=True)
     wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
     values = [structural_similarity(a, b, channel_axis=0, **wang) for a, b in pairs]
     return torch.tensor(values, dtype=torch.float32)
+
+
+def _floats(*images: Tensor) -> None:
+    if kinds := [str(each.dtype) for each in images if not each.is_floating_point()]:
+        raise ValueError(f"images of {kinds[0]}: give floats in [0, 1], such as batches.as_float(images)")
 
 
 def principal_angles(first: Tensor, second: Tensor) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A set of samples against another: Parzen windows, MMD, Fréchet distance, precision and recall, two-sample tests.
 
-Every function takes points (N, …) of one size, as rows; other sizes, too few points, and values that are not finite
-are a ``ValueError`` that names the set and the row.
+Every function takes points (N, …) of one size, as rows; other sizes, too few points, bytes beside floats, and values
+that are not finite are a ``ValueError`` that names the set and the row.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def mmd(x: Tensor, y: Tensor, *, widths: Sequence[float] | None = None) -> float
 
     E[k(x, x') + k(y, y') − 2 k(x, y)] with k the mean of Gaussian kernels exp(−‖a − b‖² / 2w²) over the ``widths`` w,
     in units of the data; the median distance of all pairs times ½, 1 and 2 if not given. Not clipped at 0, which would
-    bias it. Gretton et al. 2012, JMLR 13:723–773, equation 3.
+    bias it. Memory for four matrices of (N + M)² float64. Gretton et al. 2012, JMLR 13:723–773, equation 3.
     """
     kernel = _kernel(*_two_sets(x, y, least=(2, 2)), widths)
     return float(_unbiased(kernel, torch.arange(len(kernel)) < len(x)))
@@ -183,6 +183,9 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, seed: int = 0) -> tuple[float
 
 def _two_sets(*sets: Tensor, least: tuple[int, int], names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
     """Return both sets as rows (N, D) of floats, after checking them."""
+    kinds = [points.dtype for points in sets]
+    if kinds[0].is_floating_point != kinds[1].is_floating_point:
+        raise ValueError(f"{names[0]} is {kinds[0]} and {names[1]} is {kinds[1]}: divide bytes by 255 first")
     rows = []
     for points, name, count in zip(sets, names, least, strict=True):
         if len(points) < count:

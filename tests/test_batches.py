@@ -183,3 +183,13 @@ def test_random_augmentation_is_drawn_anew_in_every_epoch_also_by_workers(monkey
     first, again, second = (torch.cat(list(loader.epoch(number))) for number in (0, 0, 1))
     assert len(made) == 3 and torch.equal(first, again)
     assert not torch.isclose(first, second).any()
+
+
+def test_a_checksum_tells_images_apart_but_not_their_device_or_layout(numbers):
+    images = torch.rand(6, 3, 4, 4)
+    other = images.clone()
+    other[5, 2, 3, 3] += 1e-3
+    first = Batches(images).checksum()
+    assert first == Batches(images.to(memory_format=torch.channels_last), batch_size=2, seed=3).checksum()
+    assert first != Batches(other).checksum() and first != Batches(images.flip(0)).checksum()
+    assert Batches(TensorDataset(images)).checksum() is None

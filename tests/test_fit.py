@@ -626,6 +626,8 @@ def test_other_data_players_or_networks_are_refused(digits, tmp_path):
     run(make_gan(), GAN, digits.train, **options)
     with pytest.raises(ValueError, match=r"'images': \(60, 30\)"):
         run(make_gan(), GAN, digits.valid, **options)
+    with pytest.raises(ValueError, match=r"'checksum': \(\d+, \d+\)"):  # as many images, but others
+        run(make_gan(), GAN, digits.train[list(range(59, -1, -1))], **options)
     with pytest.raises(ValueError, match="discriminator_.*generator_"):
         run(make_gan(), {"generator": g_loss}, digits.train, **options)
     wider = nn.ModuleDict({"generator": nn.Linear(3, 5), "discriminator": nn.Linear(64, 1)})
@@ -661,6 +663,9 @@ def test_what_the_hook_writes_into_the_history_can_be_read_back(digits, tmp_path
         (lambda m, x: negative_elbo(m, x)["loss"], "returned Tensor"),
         (lambda m, x: {"loss": x.flatten(1).sum(1)}, r"term 'loss' has shape \(16,\)"),
         (lambda m, x: {**negative_elbo(m, x), "beta": 0.5}, "term 'beta' is a float"),
+        (lambda m, x: {**negative_elbo(m, x), "epoch": x.mean()}, "a term is called 'epoch', which is a name of"),
+        (lambda m, x: {**negative_elbo(m, x), "valid_loss": x.mean()}, "a term is called 'valid_loss'"),
+        (lambda m, x: negative_elbo(m, x) | ({"now": x.mean()} if len(x) < BATCH else {}), "always give the same"),
         ({"codec": negative_elbo}, r"no submodule 'codec'; it has \['encoder', 'decoder'\]"),
     ],
 )
@@ -678,6 +683,24 @@ def test_bad_numbers_are_named(digits):
         model = make_vae()
         model["encoder"].requires_grad_(False)
         run(model, {"encoder": negative_elbo}, digits.train)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.bool])
+def test_images_of_another_kind_than_the_weights_are_refused(digits, kind):
+    x = digits.train.images.float().div(255).to(kind)
+    with pytest.raises(ValueError, match=f"the images are {kind}, the weights torch.float32: give images.float"):
+        run(make_vae(), negative_elbo, x)
+
+
+def test_batch_normalisation_meets_no_batch_of_one(digits):
+    def error(model, x):
+        return {"loss": (model(x) - x).square().mean()}
+
+    x = digits.train.images[:33].flatten(1).float() / 255
+    model = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64))
+    with pytest.raises(ValueError, match="33 images in batches of 16: the last batch holds one"):
+        run(model, error, x)
+    assert run(model, error, x[:32]) and run(model[0], error, x)
 
 
 # ------------------------------------------------------------------------------------------- the line

@@ -38,6 +38,14 @@ def test_squared_error_refuses_to_broadcast():
         squared_error(torch.zeros(3, 4), torch.zeros(1, 4))
 
 
+@pytest.mark.parametrize("metric", [squared_error, psnr, ssim, relative_error])
+def test_bytes_are_refused_for_their_differences_wrap_around(metric):
+    x = torch.randint(0, 255, (2, 1, 12, 12), dtype=torch.uint8)
+    for pair in [(x, x.float()), (x.float(), x), (x, x.flip(0))]:
+        with pytest.raises(ValueError, match="images of torch.uint8: give floats"):
+            metric(*pair)
+
+
 def test_relative_error_is_one_for_the_mean_and_zero_for_the_truth(rng):
     x = _tensor(rng.random((20, 1, 4, 4)))
     assert relative_error(x, x.mean(0).expand_as(x)) == pytest.approx(1)
