@@ -84,6 +84,21 @@ def always_the_same(data, h, n, rng):
     return rng.choice(data, n) + h * rng.standard_normal(n)
 
 
+def in_passes(data, h, n, rng):
+    drawn = np.concatenate([rng.permutation(data) for _ in range(-(-n // len(data)))])[:n]
+    return drawn + h * rng.standard_normal(n)
+
+
+def sorted_draws(data, h, n, rng):
+    counts = rng.multinomial(n, np.full(len(data), 1 / len(data)))
+    return np.repeat(data, counts) + h * rng.standard_normal(n)
+
+
+def one_number_for_both(data, h, n, rng):
+    u = rng.random(n)
+    return data[(u * len(data)).astype(int)] + h * stats.norm.ppf(u)
+
+
 def average_of_bumps(data, h, n, rng):
     return data.mean() + h * rng.standard_normal((len(data), n)).mean(0)
 
@@ -183,6 +198,17 @@ WRONG = [
     ("exercise_4", lambda data, h, n, rng: np.resize(data, n) + h * rng.standard_normal(n), "fixed order"),
     ("exercise_4", lambda data, h, n, rng: np.repeat(data, n // len(data)) + h * rng.standard_normal(n), "fixed order"),
     ("exercise_4", lambda data, h, n, rng: rng.choice(data, n, replace=False) + h * rng.standard_normal(n), "back"),
+    (
+        "exercise_4",
+        lambda data, h, n, rng: rng.choice(data, n) + h * data.std() * rng.standard_normal(n),
+        "gaussian_kde",
+    ),
+    ("exercise_4", lambda data, h, n, rng: stats.gaussian_kde(data, h).resample(n, seed=rng)[0], "gaussian_kde"),
+    ("exercise_4", in_passes, "independent"),
+    ("exercise_4", sorted_draws, "independent"),
+    ("exercise_4", one_number_for_both, "mean other than zero"),
+    ("exercise_1", lambda t, h, n: math.log(t**h * (1 - t) ** (n - h)), "logarithm of 0"),
+    ("exercise_3", lambda p, q: np.nan_to_num(p * np.log(p / q)).sum(), "infinite"),
     ("exercise_4", lambda data, h, n, rng: data.mean() + h * rng.standard_normal(n), "averages the bumps"),
     ("exercise_4", average_of_bumps, "averages the bumps"),
     ("exercise_4", always_the_same, "another generator"),

@@ -16,7 +16,15 @@ def exercise_1(log_likelihood: Function) -> str:
     """Log-likelihood of a coin: ``log_likelihood(theta, heads, tosses)`` in nats."""
     drawn = float(np.random.default_rng(1).uniform(0.2, 0.35))
     for theta, heads, tosses in ((0.3, 4, 10), (drawn, 7, 19), (1e-30, 400, 500), (0.4, 400_000, 1_000_000)):
-        value = as_tensor(log_likelihood(theta, heads, tosses), ())
+        try:
+            value = as_tensor(log_likelihood(theta, heads, tosses), ())
+        except ValueError as error:
+            if "domain" not in str(error):
+                raise
+            raise Misconception(
+                "this takes the logarithm of 0: for many tosses a product of probabilities underflows. Sum the "
+                "logarithms instead (section 2, Likelihood)"
+            ) from None
         right = heads * math.log(theta) + (tosses - heads) * math.log(1 - theta)
         coefficient = math.lgamma(tosses + 1) - math.lgamma(heads + 1) - math.lgamma(tosses - heads + 1)
         slips = {
@@ -38,7 +46,8 @@ def exercise_1(log_likelihood: Function) -> str:
         }
         otherwise = (
             f"for θ = {theta}, {heads} heads in {tosses} tosses it gives {value:.6g}, not the sum over the tosses of "
-            "log p(toss); look again at the first equation of The bent coin, and neither clip θ nor add to it"
+            "log p(toss); look again at the first equation of The bent coin, and neither clip θ nor add to it "
+            "(some libraries do so by themselves)"
         )
         compare(value, right, slips, otherwise)
     return "heads·log θ + tails·log(1 − θ), and no underflow for a million tosses"
@@ -100,7 +109,7 @@ def exercise_3(kl: Function) -> str:
             f"for p = {half} and q = {never} it gives {harmless:.4g}, not log 2 = 0.6931: what never happens under p "
             "costs nothing (0 · log 0 counts as 0; a computer says nan). Keep the values with p > 0"
         )
-    if not fatal > 1e300:
+    if not fatal == math.inf:
         raise Misconception(
             f"for p = {never} and q = {half} it gives {fatal:.4g}: q gives zero to something that happens under p, so "
             "the divergence is infinite. Do not leave out values with q = 0, and add nothing to q"
@@ -140,8 +149,9 @@ def exercise_4(sample: Function) -> str:
             "two calls with the same generator differ: some draw comes from elsewhere, such as np.random; "
             "draw everything from rng"
         )
-    _judge_points(drawn, data)
-    _judge_noise(drawn - _nearest(drawn), h)
+    _judge_points(drawn, data, h)
+    for group in (drawn, drawn[drawn < 5], drawn[drawn > 5]):  # one number for point and noise would tie them
+        _judge_noise(group - _nearest(group), h)
     other = draw(1)
     if np.array_equal(drawn, other):
         raise Misconception("another generator gives the same samples: draw everything from rng")
@@ -149,6 +159,11 @@ def exercise_4(sample: Function) -> str:
         raise Misconception(
             "the data points are taken in a fixed order (cycled or repeated), not drawn: samples must be independent, "
             "so choose each data point with rng"
+        )
+    if not 3 < (drawn.reshape(100, 200) > 5).sum(1).std() < 12:  # 6.1 for independent draws
+        raise Misconception(
+            "samples must be independent: choose each data point anew, and put it back; here they come sorted, or each "
+            "data point comes once before any comes again"
         )
     _judge_every_point(draw(2, 100 * np.arange(7.0), 2000), draw(3, 100 * np.arange(40.0), 5))
     return "one data point, one bump: each with its own draw"
@@ -171,13 +186,19 @@ def _nearest(drawn: np.ndarray) -> np.ndarray:
     return np.where(drawn > 5, 10.0, 0.0)
 
 
-def _judge_points(drawn: np.ndarray, data: np.ndarray) -> None:
+def _judge_points(drawn: np.ndarray, data: np.ndarray, h: float) -> None:
     if len(np.unique(np.round(drawn - data.mean(), 9))) < len(drawn) // 2:
         raise Misconception("the same noise is used again and again: draw fresh noise for every sample (size n)")
     if abs(drawn.mean() - data.mean()) < 0.3 and drawn.std() < 2:
         raise Misconception(
             "all samples lie around the mean of the data: this averages the bumps. The *density* is an average over "
             "data points; a sample comes from one of them"
+        )
+    spread = math.sqrt(max(drawn.var() - data.var(), 0))
+    if abs(spread / (h * data.std()) - 1) < 0.1:
+        raise Misconception(
+            "the noise has h times the standard deviation of the data (so gaussian_kde reads its factor); here h is "
+            "the standard deviation of the noise itself"
         )
     if ((drawn > 3) & (drawn < 7)).mean() > 0.05:
         raise Misconception(
