@@ -155,6 +155,20 @@ def draw(weights, means, covariances, count, *, even=False, sort=False, root=tor
     return means[chosen] + torch.einsum("nij,nj->ni", factors[chosen], noise)
 
 
+def plainly(weights, means, covariances, count):
+    chosen = torch.multinomial(weights, count, replacement=True)
+    noise = torch.randn(count, means.shape[1])
+    return means[chosen] + (torch.linalg.cholesky(covariances)[chosen] @ noise[:, :, None])[:, :, 0]
+
+
+def fixed_counts(weights, means, covariances, count):
+    counts = (weights * count).round().long()
+    counts[0] += count - counts.sum()
+    chosen = torch.repeat_interleave(torch.arange(len(counts)), counts)[torch.randperm(count)]
+    noise = torch.randn(count, means.shape[1])
+    return means[chosen] + (torch.linalg.cholesky(covariances)[chosen] @ noise[:, :, None])[:, :, 0]
+
+
 def averaged(weights, means, covariances, count):
     noise = torch.randn(count, means.shape[1], dtype=means.dtype)
     return weights @ means + noise @ torch.linalg.cholesky((weights[:, None, None] * covariances).sum(0)).T
@@ -203,6 +217,7 @@ RIGHT = [
     ("exercise_4", partial(sparse, norm=lambda w: w.square().sum(0).sqrt())),
     ("exercise_5", by_numpy),
     ("exercise_5", by_torch),
+    ("exercise_5", plainly),
     ("exercise_6", lambda valid, test: float(test[np.argmax(valid.sum(1))].sum() / test.shape[1])),
     ("exercise_6", lambda valid, test: torch.tensor(test)[torch.tensor(valid).mean(1).argmax()].mean()),
 ]
@@ -270,7 +285,7 @@ WRONG = [
     ("exercise_4", with_terms(loss=lambda t, b: t["reconstruction"] + t["activity"]), "weight is missing"),
     ("exercise_4", with_terms(loss=lambda t, b: t["reconstruction"]), "lacks the penalty"),
     ("exercise_4", with_terms(loss=lambda t, b: t["loss"].detach()), "graph"),
-    ("exercise_4", with_terms(reconstruction=lambda t, b: t["reconstruction"] / 1000), "loss of"),
+    ("exercise_4", with_terms(reconstruction=lambda t, b: t["reconstruction"] / 1000), "squared error summed"),
     ("exercise_4", lambda m, x, b: sparse(m, x, b)["loss"], "returned a Tensor"),
     ("exercise_4", lambda m, x, b: {"loss": sparse(m, x, b)["loss"]}, "asked are"),
     ("exercise_5", averaged, "between the components"),
@@ -280,9 +295,13 @@ WRONG = [
     ("exercise_5", partial(draw, root=lambda c: c), "if it were its root"),
     ("exercise_5", partial(draw, turn=True), "transposed"),
     ("exercise_5", partial(draw, root=lambda c: torch.diag_embed(c.diagonal(dim1=1, dim2=2).sqrt())), "diagonal"),
-    ("exercise_5", partial(draw, root=lambda c: torch.eye(c.shape[1]).expand_as(c).double()), "no spread"),
+    ("exercise_5", partial(draw, root=lambda c: torch.eye(c.shape[1]).expand_as(c)), "no spread"),
     ("exercise_5", fixed_seed, "same draws"),
     ("exercise_5", lambda w, m, c, n: draw(w, m, c, n).T, "shape"),
+    ("exercise_5", fixed_counts, "same number of times"),
+    ("exercise_5", lambda w, m, c, n: draw(w, m, c, n // 2).repeat(2, 1), "repeated"),
+    ("exercise_6", lambda valid, test: test[valid.max(1).argmax()].mean(), "best single draw"),
+    ("exercise_6", lambda valid, test: test[(valid.mean(1) - valid.std(1)).argmax()].mean(), "to report is"),
     ("exercise_5", lambda w, m, c, n: draw(w, m, c, 1), "shape"),
     ("exercise_6", lambda valid, test: test.mean(1).max(), "*test* table"),
     ("exercise_6", lambda valid, test: test.max(0).mean(), "best test value"),

@@ -160,6 +160,10 @@ def _judge_pca(pca_reconstruction: Function, x: Tensor, d: int) -> None:
         columns: "you took columns of Vh: `svd` returns the components as its *rows*, Vh[:d]",
         projected(x.mean(), overall[:d]) + x.mean(): "you subtracted one number, the mean of all entries; each column "
         "has its own: x.mean(0)",
+        (
+            projected(0, vectors[:d]),
+            projected(0, vectors[:d]) + mean,
+        ): "the directions are right, but x − mean has to be projected, not x",
         inside: "the mean is missing: you subtracted it before projecting, so add it again at the end",
         projected(0, raw[:d]): "the data were not centred: without subtracting the mean the first direction points at "
         "the mean image, see (2.4) and run (e) of section 3",
@@ -221,6 +225,7 @@ def _judge_terms(terms: Any, errors: Tensor, z: Tensor, lengths: Tensor, strokes
         "for each pixel; unit k draws with column k",
         (z.abs() @ strokes.abs().T).sum(1).mean(): "you summed |weights|; the length of a column is the root of its "
         "summed squares",
+        weight * right: "the weight belongs into the loss only: return the activity itself",
         lengths.sum(): "the codes are missing: that penalises weights, not activity",
     }
     otherwise = "the activity is the mean over images of the sum over units of |z_k| times the length of column k"
@@ -229,7 +234,12 @@ def _judge_terms(terms: Any, errors: Tensor, z: Tensor, lengths: Tensor, strokes
         errors.sum(): "the squared error is summed over the images as well: average over the batch",
         errors.mean() / strokes.shape[0]: "the squared error is averaged over the pixels: sum over them",
     }
-    compare(as_tensor(terms["reconstruction"], ()), errors.mean(), slips, "the reconstruction is the loss of (2.3)")
+    compare(
+        as_tensor(terms["reconstruction"], ()),
+        errors.mean(),
+        slips,
+        "the reconstruction is the squared error summed over the pixels",
+    )
     slips = {
         errors.mean() + right: "the weight is missing before the penalty",
         errors.mean(): "the loss lacks the penalty",
@@ -247,16 +257,22 @@ def exercise_5(draw: Function) -> str:
         means = 60 * torch.eye(d, dtype=torch.float64)[torch.arange(parts) % d] * torch.arange(1, parts + 1)[:, None]
         weights = torch.tensor([0.6, 0.3, 0.1][:parts]) / sum([0.6, 0.3, 0.1][:parts])
         covariances, count = factors @ factors.mT, 6000
-        given = weights.clone().double(), means.clone(), covariances.clone(), count
+        given = weights.float(), means.float(), covariances.float(), count  # the type that torch.randn has
         x = as_tensor(draw(*given), (count, d), ": one code in each row")
         first, again = (as_tensor(draw(*given[:3], 40), (40, d)) for _ in range(2))
         if torch.equal(first, again):
             raise Misconception("two calls give the same draws: do not fix the seed inside the function")
         _judge_draws(x, weights.double(), means, covariances)
+        few = [as_tensor(draw(*given[:3], 40), (40, d)) for _ in range(6)]
+        counts = {tuple(torch.bincount(torch.cdist(c, means).argmin(1), minlength=parts).tolist()) for c in few}
+        if len(counts) == 1:
+            raise Misconception("every call draws each component the same number of times: choose anew, by chance")
     return "first a component by its weight, then a draw of this component"
 
 
 def _judge_draws(x: Tensor, weights: Tensor, means: Tensor, covariances: Tensor) -> None:
+    if len(x.unique(dim=0)) < 0.9 * len(x):
+        raise Misconception("draws are repeated: each row needs a draw of its own")
     distance, owner = torch.cdist(x, means).min(1)
     shares = torch.bincount(owner, minlength=len(means)) / len(x)
     reach = 6 * max(float(torch.linalg.eigvalsh(c)[-1]) for c in covariances) ** 0.5
@@ -295,13 +311,16 @@ def _judge_draws(x: Tensor, weights: Tensor, means: Tensor, covariances: Tensor)
 @exercise("2.6")
 def exercise_6(honest_accuracy: Function) -> str:
     """Accuracy on test data of the setting that validation data choose."""
-    for settings, draws, seed in ((4, 5, 40), (6, 4, 47), (5, 9, 5)):
+    for settings, draws, seed in ((12, 4, 216), (12, 4, 57), (8, 4, 155)):
         valid, test = rand(settings, draws, seed=seed), rand(settings, draws, seed=seed + 50)
         chosen = valid.mean(1).argmax()
         right, best_test = test[chosen].mean(), test.mean(1).max()
         by_median = test[valid.quantile(0.5, dim=1).argmax()].mean()
         slips = {
             by_median: "that is the setting with the best *median*; asked is the best mean over the draws",
+            test[
+                valid.amax(1).argmax()
+            ].mean(): "that is the setting with the best single draw; asked is the best mean",
             best_test: "that is the best setting of the *test* table: a number chosen "
             "on test data is no estimate any more; choose on `valid`",
             test.amax(0).mean(): "that takes for every draw the best test value; choose one setting, on `valid`",
