@@ -42,6 +42,18 @@ def test_no_cell_shows_a_figure_twice(path):
         assert len(set(pngs)) == len(pngs), cell.id
 
 
+@every_notebook
+def test_every_figure_of_plots_is_shown(path):
+    """``plots`` closes its figures, so one that is not the value of its cell is never seen."""
+    for cell in code_cells(path):
+        body = ast.parse(cell.source).body
+        for node in (each for statement in body for each in ast.walk(statement)):
+            if isinstance(node, ast.Expr) and node is not body[-1] and isinstance(node.value, ast.Call):
+                called, given = ast.unparse(node.value.func), {word.arg for word in node.value.keywords}
+                assert not called.startswith("plots.show_") or "axis" in given, f"not shown: {ast.unparse(node)}"
+                assert not called.startswith("plots.plot_") or "axis" in given, f"not shown: {ast.unparse(node)}"
+
+
 def test_folder_and_course_file_agree():
     assert sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")) == sorted(NAMES)
     assert [p.stem for p in SOLUTIONS] == sorted(NAMES), "every chapter has exercises, so every chapter has solutions"
