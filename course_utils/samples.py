@@ -187,17 +187,17 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, seed: int = 0, kernel: bool =
 
     Features (N, d) and (N, d), equally many (else ``ValueError``); the classifier is a logistic regression on
     standardised features, which sees little but the means; with ``kernel``, a support vector machine with a Gaussian
-    kernel, which sees shapes as well. ``seed`` decides the halves. Returns the accuracy on the held-out halves and the probability
-    of at least as many right answers by guessing (binomial with ½). Lopez-Paz & Oquab 2017, arXiv 1610.06545.
+    kernel, which sees shapes as well. ``seed`` decides the halves. Returns the accuracy on the held-out halves and the
+    probability of at least as many right answers by guessing (binomial with ½). Lopez-Paz & Oquab 2017, arXiv
+    1610.06545.
     """
     x, y = _two_sets(x, y, least=(4, 4))
     if len(x) != len(y):
         raise ValueError(f"{len(x)} points against {len(y)}: give equally many, or guessing is better than one half")
-    generator = torch.Generator().manual_seed(seed)
+    generator, machine = torch.Generator().manual_seed(seed), SVC() if kernel else LogisticRegression(max_iter=2000)
     halves = [rows.cpu().double()[torch.randperm(len(rows), generator=generator)].chunk(2) for rows in (x, y)]
     train, test = (torch.cat(parts).numpy() for parts in zip(*halves, strict=True))
     labels, truth = (np.repeat([0, 1], len(half) // 2) for half in (train, test))
-    machine = SVC() if kernel else LogisticRegression(max_iter=2000)
     classifier = make_pipeline(StandardScaler(), machine).fit(train, labels)
     right = int((classifier.predict(test) == truth).sum())
     return right / len(truth), float(binom.sf(right - 1, len(truth), 0.5))

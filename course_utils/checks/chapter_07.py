@@ -19,8 +19,8 @@ NATS = {"rtol": 0.0, "atol": 2e-3}
 @exercise("7.1")
 def exercise_1(unbiased_mmd: Function) -> str:
     """Unbiased squared MMD from three kernel matrices."""
-    for n, m, top in ((7, 5, 1.0), (4, 9, 2.5)):  # the second kernel is 2.5 on its diagonal
-        kxx, kyy, kxy = (top * k for k in _kernels(randn(n, 3, seed=3), randn(m, 3, seed=n) + 0.4))
+    for n, m, top in ((7, 5, 1.7), (4, 9, 2.5)):  # the kernels are not 1 on their diagonals
+        kxx, kyy, kxy = (top * k for k in _kernels(randn(n, 3, seed=3), randn(m, 3, seed=n) + 1))
         off_x, off_y, mixed = kxx.sum() - n * top, kyy.sum() - m * top, kxy.mean()
         mean_x, mean_y = off_x / (n * (n - 1)), off_y / (m * (m - 1))
         right = mean_x + mean_y - 2 * mixed
@@ -37,7 +37,7 @@ def exercise_1(unbiased_mmd: Function) -> str:
             "kernels (often printed otherwise)",
             (mean_x + mean_y) / 2 - 2 * mixed: "each pair counts once there, but is divided by n(n − 1), which counts "
             "every pair twice",
-            mean_x + off_y / (n * (n - 1)) - 2 * mixed: "both sums are divided by n(n − 1); the second set has m points",
+            mean_x + off_y / (n * (n - 1)) - 2 * mixed: "the second set has m points, its sum is divided by m(m − 1)",
             (kxx.sum() - n) / (n * (n - 1)) + (kyy.sum() - m) / (m * (m - 1)) - 2 * mixed: "the diagonal was taken to "
             "be 1; that is so for one kernel, so take the entries themselves",
             right.clamp(min=0).sqrt(): "that is its root; asked is the square, which may be negative",
@@ -126,13 +126,13 @@ def exercise_3(window_log_density: Function) -> str:
         if not torch.equal(given, squared):
             raise Misconception("squared itself has changed: work on a new tensor, not with in-place operations")
         if value.shape == (samples,):
-            raise Misconception("one number for each sample; asked is one for each test point: sum over the second axis")
+            raise Misconception("one number for each sample; asked is one for each test point: sum over the samples")
         value = as_tensor(value, (tests,), ": one number for each test point")
         if not torch.isfinite(value).all():
             raise Misconception("exp underflows to 0 and its logarithm is −∞: use torch.logsumexp on the exponents")
         scaled, constant = -squared / (2 * sigma**2), 0.5 * dim * math.log(2 * math.pi * sigma**2)
-        mean, variance_constant = torch.logsumexp(scaled, 1) - math.log(samples), 0.5 * dim * math.log(2 * math.pi * sigma)
-        right, of_sigma = mean - constant, torch.logsumexp(scaled * sigma, 1) - math.log(samples)
+        mean, of_sigma = (torch.logsumexp(exponents, 1) - math.log(samples) for exponents in (scaled, scaled * sigma))
+        right, variance_constant = mean - constant, 0.5 * dim * math.log(2 * math.pi * sigma)
         slips = {
             mean: "the normalisation −(D/2) log 2πσ² is missing: then it is no density",
             right + math.log(samples): "the sum over samples is not divided by N: subtract log N",
@@ -163,8 +163,8 @@ def exercise_4(support_size: Function) -> str:
         lambda b, c: size(b, 1 - c): "the exponential is the share of batches *without* repetition: take "
         "log(1 − share)",
         lambda b, c: 2 * size(b, c): "a pair counts once: b(b − 1)/2 pairs",
-        lambda b, c: size(b, c) * b / (b - 1): "b² counts every picture as its own twin: there are b(b − 1)/2 pairs; in "
-        "a batch of three the difference is large",
+        lambda b, c: size(b, c) * b / (b - 1): "b² counts every picture as its own twin: there are b(b − 1)/2 "
+        "pairs; in a batch of three the difference is large",
         lambda b, c: b**2: "that is the rule of thumb for a share of about one half; use the share",
         lambda b, c: b / c: "collisions grow with the number of *pairs*, b(b − 1)/2, not with the number of pictures",
         lambda b, c: b * (b - 1) / (2 * c): "that is the expected number of pairs, which equals the share only while "
@@ -197,9 +197,9 @@ def exercise_5(coverage: Function) -> str:
             "itself, at distance 0: do not count it as a neighbour",
             inside.any(0).double().mean(): "that is the share of *generated* points in some neighbourhood, the "
             "precision with this k; coverage counts real points",
-            (across < own_radii).any(1).double().mean(): "that is recall: the neighbourhoods are those of the generated "
-            "points; coverage takes those of the real points",
-            inside.double().mean(): "that is the share of pairs; a real point is covered if *any* generated one is near",
+            (across < own_radii).any(1).double().mean(): "that is recall: the neighbourhoods are those of the "
+            "generated points; coverage takes those of the real points",
+            inside.double().mean(): "that is the share of pairs; a real point is covered if *any* drawn one is near",
             inside.sum(0).double().mean() / k: "that is the density of Naeem et al.: generated points count several "
             "times",
             100 * right: "that is per cent; asked is a share",
@@ -213,14 +213,14 @@ def exercise_5(coverage: Function) -> str:
     return "neighbourhoods of the real points: repetitions and outliers of the model cannot change them"
 
 
-#: Exercise 7.6: question → the instruments that answer it.
+#: Exercise 7.6: question → the instrument that answers it.
 ANSWERS = {
-    "copies": {"shift-tolerant nearest neighbour"},
-    "classes": {"class histogram"},
-    "diversity": {"coverage"},
-    "difference": {"two-sample test"},
-    "likelihood": {"bound on the log-likelihood"},
-    "published": {"none"},
+    "copies": "shift-tolerant nearest neighbour",
+    "classes": "class histogram",
+    "diversity": "coverage",
+    "difference": "two-sample test",
+    "likelihood": "bound on the log-likelihood",
+    "published": "none",
 }
 #: What a wrong choice shows, of one question or of any ("*").
 WRONG_CHOICES: Mapping[tuple[str, str], str] = {
@@ -230,15 +230,15 @@ WRONG_CHOICES: Mapping[tuple[str, str], str] = {
     ("copies", "two-sample test"): "training images pass it: they do come from the distribution",
     ("copies", "coverage"): "copies of all training images cover the data",
     ("classes", "precision"): "precision does not ask what is missing",
-    ("classes", "Fréchet distance"): "it rises, but so it does for blur and noise; which class is missing it cannot say",
+    ("classes", "Fréchet distance"): "it rises, as it does for blur and noise; which class is missing it cannot say",
     ("classes", "coverage"): "it falls, but does not say that it is classes that are missing",
-    ("diversity", "precision"): "precision asks whether pictures are plausible; a thousand times the same one has 100 %",
+    ("diversity", "precision"): "precision asks whether pictures are plausible; one picture again and again is",
     ("diversity", "recall"): "a table that is drawn from with replacement has radius 0 around every repetition: recall "
     "falls for that reason alone (section 9)",
     ("diversity", "class histogram"): "all ten classes may be there, each with one picture",
     ("difference", "Fréchet distance"): "with few pictures it is large even if nothing differs, and has no p-value",
     ("difference", "look at samples"): "the eye has no p-value",
-    ("likelihood", "Parzen window"): "it is blurred and starved of samples, and reverses the order of bounds (section 11)",
+    ("likelihood", "Parzen window"): "it is blurred and starved of samples, and can reverse the order of bounds",
     ("likelihood", "Fréchet distance"): "it looks at samples; asked is the probability of unseen digits",
     ("published", "Fréchet distance"): "the value depends on the features, on n and on the pictures' preparation: the "
     "two numbers are not of one kind",
@@ -249,16 +249,13 @@ WRONG_CHOICES: Mapping[tuple[str, str], str] = {
 def exercise_6(choices: Mapping[str, str]) -> str:
     """Which instrument answers which question."""
     if not isinstance(choices, Mapping):
-        raise Misconception(f"return or give a dictionary, question → instrument, not a {type(choices).__name__}")
-    if not any(choices.get(question) not in (None, ...) for question in ANSWERS):
-        raise Misconception("no question has an answer yet")
+        raise Misconception(f"assign a dictionary, question → instrument, not a {type(choices).__name__}")
+    known = {(question, name.lower()): message for (question, name), message in WRONG_CHOICES.items()}
     for question, right in ANSWERS.items():
-        choice = choices.get(question)
-        words = choice.strip() if isinstance(choice, str) else ""
-        if not words:
+        words = str(choices.get(question) or "").strip().lower()
+        if words in ("", "ellipsis", "…"):
             raise Misconception(f"the question {question!r} has no answer yet")
-        if words.lower() not in {name.lower() for name in right}:
-            known = {(q, name.lower()): message for (q, name), message in WRONG_CHOICES.items()}
-            default = f"{words!r} does not answer it; ask what it would read if the fault were there, and if not"
-            raise Misconception(f"{question}: " + known.get((question, words.lower()), default))
+        default = f"{words!r} does not answer it; ask what it would read if the fault were there, and what if not"
+        if words != right.lower():
+            raise Misconception(f"{question}: " + known.get((question, words), default))
     return "an instrument is chosen by the fault that it must see"
