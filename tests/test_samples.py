@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from course_utils import datasets, samples
 from course_utils.samples import (
     classifier_two_sample,
+    coverage,
     frechet_distance,
     mmd,
     mmd_test,
@@ -296,6 +297,37 @@ def test_precision_falls_with_foreign_points_and_recall_with_missing_ones():
     assert precision_recall(real, real + 1000) == (0.0, 0.0)
 
 
+def slow_coverage(real, generated, k):
+    covered = 0
+    for point in real:
+        radius = sorted(float((point - other).norm()) for other in real)[k]  # the smallest is its own, 0
+        covered += min(float((point - g).norm()) for g in generated) < radius
+    return covered / len(real)
+
+
+def test_coverage_is_that_of_the_double_loop_with_five_neighbours_if_nothing_is_given():
+    real, generated = normal(40, 2, 0), normal(25, 2, 1, 0.8)
+    values = {k: slow_coverage(real, generated, k) for k in (1, 3, 5)}
+    assert coverage(real, generated) == pytest.approx(values[5]) and len(set(values.values())) == 3
+    assert all(coverage(real, generated, k=k) == pytest.approx(value) for k, value in values.items())
+
+
+def test_coverage_is_known_for_equal_sets_and_ignores_repetitions_and_outliers():
+    same = np.mean([coverage(normal(1100, 8, 2 * s), normal(1100, 8, 2 * s + 1)) for s in range(4)])
+    assert same == pytest.approx(1 - 2**-5, abs=0.01)
+    real, generated = normal(200, 2, 0), normal(50, 2, 1)
+    once = coverage(real, generated)
+    assert coverage(real, generated.repeat(9, 1)) == once < 1
+    assert coverage(real, torch.cat([generated, normal(50, 2, 2, 99.0)])) == once
+
+
+def test_a_kernel_sees_a_difference_of_spread_that_a_line_does_not():
+    x, y = normal(400, 16, 0), normal(400, 16, 1, 0.0, 1.6)
+    assert classifier_two_sample(x, y)[0] < 0.6 < 0.8 < classifier_two_sample(x, y, kernel=True)[0]
+    accuracies = [classifier_two_sample(x[:200], x[200:], seed=s, kernel=True)[0] for s in range(20)]
+    assert np.mean(accuracies) == pytest.approx(0.5, abs=0.04)
+
+
 def test_a_classifier_guesses_on_equal_sets_and_knows_on_different_ones():
     p_values = [classifier_two_sample(normal(60, 3, 2 * s), normal(60, 3, 2 * s + 1), seed=s)[1] for s in range(60)]
     assert np.mean(np.array(p_values) < 0.05) < 0.15
@@ -347,6 +379,7 @@ EVERY = {
     "mmd_test": mmd_test,
     "frechet_distance": frechet_distance,
     "precision_recall": lambda x, y: precision_recall(x, y, k=1),
+    "coverage": lambda x, y: coverage(x, y, k=1),
     "classifier_two_sample": classifier_two_sample,
     "parzen_log_likelihood": lambda x, y: parzen_log_likelihood(x, y, 0.2),
     "select_bandwidth": lambda x, y: select_bandwidth(x, y, [0.2]),
@@ -379,6 +412,8 @@ def test_sets_of_other_sizes_and_types():
         classifier_two_sample(normal(4, 2, 0), normal(3, 2, 1))
     with pytest.raises(ValueError, match="k = 0"):
         precision_recall(normal(6, 2, 0), normal(6, 2, 0), k=0)
+    with pytest.raises(ValueError, match="k = 0"):
+        coverage(normal(6, 2, 0), normal(6, 2, 0), k=0)
     bytes_, floats = torch.randint(0, 255, (9, 1, 4, 4), dtype=torch.uint8), torch.rand(8, 1, 4, 4)
     with pytest.raises(ValueError, match=r"x is torch.uint8 and y is torch.float32: divide bytes"):
         frechet_distance(bytes_, floats)
