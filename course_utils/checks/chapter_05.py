@@ -147,23 +147,15 @@ def exercise_3(exponential_draw: Function) -> str:
 
 
 class _Noted(nn.Module):
-    """Returns one tensor whatever it is asked, and notes what it was asked."""
+    """Returns one tensor, or a code times it, and notes what it was asked."""
 
-    def __init__(self, answer: Tensor) -> None:
+    def __init__(self, answer: Tensor, linear: bool = False) -> None:
         super().__init__()
-        self.answer, self.heard = nn.Parameter(answer), []  # type: nn.Parameter, list[Tensor]
+        self.answer, self.linear, self.heard = nn.Parameter(answer), linear, []  # type: nn.Parameter, bool, list[Tensor]
 
     def forward(self, x: Tensor) -> Tensor:
         self.heard.append(x)
-        return self.answer
-
-
-class _Linear(_Noted):
-    """A linear decoder that notes the codes it was given."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        super().forward(x)
-        return x @ self.answer
+        return x @ self.answer if self.linear else self.answer
 
 
 @exercise("5.4")
@@ -172,103 +164,98 @@ def exercise_4(vae_loss: Function) -> str:
     for count, pixels, d in ((400, 9, 2), (600, 20, 3)):
         x = (rand(count, pixels, seed=0) < 0.4).float()
         mu, logvar = randn(count, d, seed=1).float(), randn(count, d, seed=2).float() - 1
-        encoder, decoder = _Noted(torch.cat([mu, logvar], 1)), _Linear(randn(d, pixels, seed=3).float())
+        encoder, decoder = _Noted(torch.cat([mu, logvar], 1)), _Noted(randn(d, pixels, seed=3).float(), linear=True)
         result = vae_loss(encoder, decoder, x.clone())
-        if result is not None and not decoder.heard:
-            raise Misconception("the decoder was never called: draw a code for each picture and decode it")
+        _refuse(result is not None and not decoder.heard, "the decoder was never called: decode a code of each picture")
         if decoder.heard:
             _judge_codes(decoder.heard[0].detach(), mu, logvar)
             vae_loss(encoder, decoder, x.clone())
-            if near(decoder.heard[-1].detach(), decoder.heard[0].detach()):
-                raise Misconception("two calls draw the same noise: set no seed in the function")
+            same = near(decoder.heard[-1].detach(), decoder.heard[0].detach())
+            _refuse(same, "two calls draw the same noise: set no seed in the function")
         _judge_loss(result, x, encoder, decoder)
     return "noise, reconstruction and price, each where it belongs"
 
 
+def _refuse(when: Any, message: str) -> None:
+    if when:
+        raise Misconception(message)
+
+
 def _judge_codes(z: Tensor, mu: Tensor, logvar: Tensor) -> None:
-    if z.shape != mu.shape:
-        raise Misconception(f"the decoder got shape {tuple(z.shape)}, expected one code each, {tuple(mu.shape)}")
+    _refuse(z.shape != mu.shape, f"the decoder got shape {tuple(z.shape)}, expected one code each, {tuple(mu.shape)}")
     sigma = (0.5 * logvar).exp()
     noise = (z - mu) / sigma
-    if near(z, mu):
-        raise Misconception("the decoder got μ itself: without noise this is an autoencoder; z = μ + σ⊙ε")
-    if near(noise, noise[:1].expand_as(noise), atol=1e-4) or near(noise, noise[:, :1].expand_as(noise), atol=1e-4):
-        raise Misconception("one draw of ε is used for several numbers: torch.randn_like(mu), one for each")
+    _refuse(near(z, mu), "the decoder got μ itself: without noise this is an autoencoder; z = μ + σ⊙ε")
+    once = any(near(noise, part.expand_as(noise), atol=1e-4) for part in (noise[:1], noise[:, :1]))
+    _refuse(once, "one draw of ε is used for several numbers: torch.randn_like(mu), one for each")
     known = {
+        None: "",
         sigma: "σ² stands where σ belongs: z = μ + σ⊙ε, and σ = exp(½ log σ²)",
         sigma.reciprocal(): "every code got noise of width 1: multiply ε by σ",
         logvar / sigma: "ε was multiplied by log σ²; first take exp",
     }
-    for factor, message in {None: "", **known}.items():
-        residue = noise if factor is None else noise / factor
-        even = abs(residue[logvar < -1].std() - 1) < 0.12 and abs(residue[logvar > -1].std() - 1) < 0.12
-        if even and abs(residue.mean()) < 0.12:
-            if message:
-                raise Misconception(message)
-            return
-    raise Misconception(
-        "(z − μ)/σ should be standard normal noise; see (5.10), and mind that (B, 2d) is μ beside log σ²"
-    )
+    for factor, message in known.items():
+        rest = noise if factor is None else noise / factor
+        if abs(rest.mean()) < 0.12 and all(abs(rest[part].std() - 1) < 0.12 for part in (logvar < -1, logvar > -1)):
+            return _refuse(message, message)
+    raise Misconception("(z − μ)/σ should be standard normal noise, see (5.10); (B, 2d) is μ beside log σ²")
 
 
-def _judge_loss(result: Any, x: Tensor, encoder: _Noted, decoder: _Linear) -> None:
+def _judge_loss(result: Any, x: Tensor, encoder: _Noted, decoder: _Noted) -> None:
     mu, logvar = encoder.answer.chunk(2, 1)
     z = decoder.heard[0].detach() if decoder.heard else mu.detach()
     z = mu + (0.5 * logvar).exp() * ((z - mu) / (0.5 * logvar).exp()).detach()  # the same noise again
     logits = z @ decoder.answer
     each, kls = F.binary_cross_entropy_with_logits(logits, x, reduction="none"), _kl(mu, logvar)
     rec, kl, count = each.sum(1).mean(), kls.sum(1).mean(), len(x)
-    if near(as_tensor(result), (each.sum(1) + kls.sum(1)).detach()):
-        raise Misconception("one value per picture: average over the batch, the optimiser needs one number")
+    one_each = near(as_tensor(result), (each.sum(1) + kls.sum(1)).detach())
+    _refuse(one_each, "one value per picture: average over the batch, the optimiser needs one number")
     twice = F.binary_cross_entropy_with_logits(logits.sigmoid(), x, reduction="none").sum(1).mean()
     slips = {
         -(rec + kl): "that is the ELBO; the loss is its negative",
         rec - kl: "the KL has the wrong sign: it is a price, so it adds to the loss",
         rec: "that is the reconstruction alone; the KL is missing",
         kl: "that is the KL alone; the reconstruction is missing",
-        each.mean() + kl: "the reconstruction is averaged over the pixels, as reduction='mean' does: sum over pixels, "
-        "mean over the batch",
+        each.mean() + kl: "the reconstruction is averaged over the pixels, as reduction='mean' does: sum over pixels",
         rec + kls.mean(): "the KL is averaged over the latent dimensions: sum over dimensions, mean over the batch",
         count * rec + count * kl: "summed over the batch: the loss then grows with the batch",
         count * rec + kl: "the reconstruction is summed over the batch as well, as reduction='sum' does",
         rec + count * kl: "the KL is summed over the batch as well: average over the batch",
         rec + 2 * kl: "the ½ of the KL is missing",
         twice + kl: "the decoder returns logits, and a sigmoid came before binary_cross_entropy_with_logits",
-        (x - logits.sigmoid()).square().sum(1).mean() + kl: "squared error is for Gaussian pixels; coins have the "
-        "cross-entropy",
+        (x - logits.sigmoid()).square().sum(1).mean() + kl: "squared error is for Gaussian pixels, not for coins",
     }
-    right = rec + kl
-    otherwise = f"with your noise the negative ELBO is {right:.4f} nats, yours {as_tensor(result, ()):.4f}; see (5.12)"
-    compare(as_tensor(result, (), "a loss is one number"), right, slips, otherwise)
+    value, right = as_tensor(result, (), "a loss is one number"), rec + kl
+    otherwise = f"with your noise the negative ELBO is {right:.4f} nats, yours {value:.4f}; see (5.12)"
+    compare(value, right, slips, otherwise)
     expect_graph(result)
-    found, expected = (torch.autograd.grad(each, encoder.answer, allow_unused=True)[0] for each in (result, right))
-    if found is None or not near(found, expected, atol=1e-5):
-        raise Misconception(
-            "the value is right, but the gradient through the code is lost: a detached z, or .sample() in place of "
-            ".rsample(), lets none pass back to μ and σ"
-        )
+    found, expected = (torch.autograd.grad(loss, encoder.answer, allow_unused=True)[0] for loss in (result, right))
+    _refuse(
+        found is None or not near(found, expected, atol=1e-5),
+        "the value is right, but the gradient through the code is lost: a detached z, or .sample() for .rsample()",
+    )
 
 
 @exercise("5.5")
 def exercise_5(train_and_draw: Function) -> str:
     """Train two given networks as a VAE, then draw new pictures."""
     for seed, (pixels, d, n) in enumerate(((12, 2, 700), (20, 3, 900))):
-        patterns = (rand(4, pixels, seed=seed) < 0.5).float()
-        x = patterns[torch.arange(256) % 4]
-        x = torch.where(rand(256, pixels, seed=9) < 0.03, 1 - x, x)  # a few flipped pixels
+        x = (rand(4, pixels, seed=seed) < 0.5).float()[torch.arange(128) % 4]  # four patterns
+        x = torch.where(rand(128, pixels, seed=9) < 0.03, 1 - x, x)  # a few flipped pixels
         torch.manual_seed(seed)
-        encoder, decoder = (
-            nn.Sequential(nn.Linear(a, 32), nn.Tanh(), nn.Linear(32, b)) for a, b in ((pixels, 2 * d), (d, pixels))
-        )
+        sizes = (pixels, 2 * d), (d, pixels)
+        encoder, decoder = (nn.Sequential(nn.Linear(a, 32), nn.Tanh(), nn.Linear(32, b)) for a, b in sizes)
         heard: list[Tensor] = []
         decoder.register_forward_pre_hook(lambda module, inputs, heard=heard: heard.append(inputs[0].detach()))
-        nets, before = (encoder, decoder), [_weights(net) for net in (encoder, decoder)]
-        drawn, given = train_and_draw(encoder, decoder, x.clone(), 400, n), len(heard)
-        if drawn is None:
-            raise Misconception("your function returned nothing: it ends without a return")
-        moved = [not torch.equal(_weights(net), old) for net, old in zip(nets, before, strict=True)]
-        _judge_training(encoder, decoder, x, moved, given)
-        _judge_draws(drawn, decoder, heard[given - 1], (n, pixels), d)
+        before = [_weights(net) for net in (encoder, decoder)]
+        drawn, calls = train_and_draw(encoder, decoder, x.clone(), 300, n), len(heard)
+        _refuse(drawn is None, "your function returned nothing: it ends without a return")
+        nets = {"encoder": encoder, "decoder": decoder}
+        still = [name for (name, net), old in zip(nets.items(), before, strict=True) if torch.equal(_weights(net), old)]
+        words = "give the parameters of both networks to the optimiser, then backward and step"
+        _refuse(still, f"not moved: {' and '.join(still)}; {words}")
+        _judge_training(encoder, decoder, x, calls)
+        _judge_draws(drawn, decoder, heard[calls - 1], (n, pixels), d)
     return "a VAE of your own"
 
 
@@ -276,56 +263,39 @@ def _weights(net: nn.Module) -> Tensor:
     return torch.cat([weight.detach().flatten().clone() for weight in net.parameters()])
 
 
-def _judge_training(encoder: nn.Module, decoder: nn.Module, x: Tensor, moved: list[bool], calls: int) -> None:
-    if not all(moved):
-        words = {
-            (False, False): "neither network has",
-            (True, False): "the decoder has not",
-            (False, True): "the encoder has not",
-        }[moved[0], moved[1]]
-        raise Misconception(f"{words} moved: give the parameters of both to the optimiser, then backward and step")
+def _judge_training(encoder: nn.Module, decoder: nn.Module, x: Tensor, calls: int) -> None:
     with torch.no_grad():
         mu, logvar = encoder(x).repeat(20, 1).chunk(2, 1)
         logits = decoder(mu + (0.5 * logvar).exp() * torch.randn_like(mu))
         rec = F.binary_cross_entropy_with_logits(logits, x.repeat(20, 1), reduction="none").sum(1).mean()
     kl, share = _kl(mu, logvar).sum(1).mean(), x.mean(0).clamp(1e-3, 1 - 1e-3)
     alone = F.binary_cross_entropy(share.expand_as(x), x, reduction="none").sum(1).mean()  # every pixel on its own
-    if not torch.isfinite(rec + kl) or rec + kl > 5 * alone or kl > 12:
-        raise Misconception(
-            f"after training reconstruction and KL are {rec:.3g} and {kl:.3g} nats: the loss has a wrong sign, lacks "
-            "the KL, or the learning rate is too large; your loss of Exercise 5.4 can be used"
-        )
-    if kl < 0.3:
-        raise Misconception(
-            f"the code carries nothing (KL {kl:.2f} nats): is the reconstruction averaged over pixels, which makes the "
-            "KL too heavy, or the learning rate too small?"
-        )
-    if calls < 200:
-        raise Misconception(f"the decoder was called {calls} times for 400 steps: one forward pass for each step")
-    if rec + kl > 0.75 * alone:
-        raise Misconception(
-            f"the negative ELBO after training is {rec + kl:.1f} nats; without any code, every pixel on its own, it is "
-            f"{alone:.1f}. Zero the gradients before each backward, and give Adam a rate of 0.01"
-        )
+    words = f"after training reconstruction and KL are {rec:.3g} and {kl:.3g} nats"
+    mad = not torch.isfinite(rec + kl) or rec + kl > 5 * alone or kl > 12
+    _refuse(mad, f"{words}: the loss has a wrong sign, lacks the KL, or the learning rate is too large")
+    _refuse(
+        kl < 0.3, f"{words}: the code carries nothing. Is the reconstruction averaged over pixels, or lr too small?"
+    )
+    _refuse(calls < 150, f"the decoder was called {calls} times for 300 steps: one forward pass for each step")
+    words += f"; without any code, every pixel on its own, it would be {alone:.1f}. Zero the gradients before backward"
+    _refuse(rec + kl > 0.75 * alone, f"{words}, and give Adam a rate of 0.01")
 
 
 def _judge_draws(drawn: Any, decoder: nn.Module, z: Tensor, shape: tuple[int, int], d: int) -> None:
     pictures = as_tensor(drawn, shape, ", n pictures")
-    if z.shape != (shape[0], d) or not (abs(z.mean()) < 0.15 and abs(z.std() - 1) < 0.12):
-        raise Misconception(
-            f"the codes decoded last, {tuple(z.shape)}, have mean {z.mean():.2f} and deviation {z.std():.2f}: "
-            f"draw ({shape[0]}, {d}) codes from the prior, not from pictures and not uniformly"
-        )
+    fair = z.shape == (shape[0], d) and abs(z.mean()) < 0.15 and abs(z.std() - 1) < 0.12
+    words = f"the codes decoded last, {tuple(z.shape)}, have mean {z.mean():.2f} and deviation {z.std():.2f}"
+    _refuse(not fair, f"{words}: draw ({shape[0]}, {d}) from the prior, not codes of pictures and not uniform numbers")
     with torch.no_grad():
         logits = decoder(z).double()
-    if near(pictures, logits) or near(pictures, logits.sigmoid()):
-        raise Misconception("these are the decoder's logits or probabilities; asked are pictures of zeros and ones")
-    if not bool(((pictures == 0) | (pictures == 1)).all()):
-        raise Misconception("a picture of this model has only zeros and ones: draw each pixel as a coin")
-    if near(pictures, (logits > 0).double()):
-        raise Misconception("you cut the probabilities at one half; a draw tosses a coin with each, torch.bernoulli")
-    if abs((pictures - logits.sigmoid()).mean()) > 0.03:
-        raise Misconception("pixels are not white as often as the decoder says: logits become probabilities by sigmoid")
+    raw = near(pictures, logits) or near(pictures, logits.sigmoid())
+    _refuse(raw, "these are the decoder's logits or probabilities; asked are pictures of zeros and ones")
+    coins = bool(((pictures == 0) | (pictures == 1)).all())
+    _refuse(not coins, "a picture of this model has only zeros and ones: draw each pixel as a coin")
+    cut = near(pictures, (logits > 0).double())
+    _refuse(cut, "you cut the probabilities at one half; a draw tosses a coin with each, torch.bernoulli")
+    off = abs((pictures - logits.sigmoid()).mean()) > 0.03
+    _refuse(off, "pixels are not white as often as the decoder says: logits become probabilities by sigmoid")
 
 
 def _kl(mu: Tensor, logvar: Tensor) -> Tensor:
