@@ -14,7 +14,8 @@ PACKAGE = ROOT / "course_utils"
 #: Part of the package → at most so many lines in all. A limit is a decision: whoever raises one says why in the commit.
 #: Aimed at are 2,200 lines for what notebooks import and 3,000 for the tools; these are what was reached so far.
 #: Raised by 30, 180 and 300 for own pictures, attack lists on exercises, folders and workbooks of a person.
-LIMITS = {".": 2630, "checks": 2430, "tools": 4400}
+#: Checks raised by 115 for chapter 05: its exercises now build a loss and a whole VAE, and attack lists at two sizes.
+LIMITS = {".": 2630, "checks": 2545, "tools": 4400}
 MODULE = 320  # lines of a module that notebooks import
 FUNCTION = 40  # lines of code of one of its functions
 MODULES = sorted(PACKAGE.glob("*.py"))

@@ -13,6 +13,11 @@ from course_utils.checks import Function, Misconception, as_tensor, compare, exe
 from course_utils.checks.inputs import rand, randn
 
 
+def _refuse(when: Any, message: str) -> None:
+    if when:
+        raise Misconception(message)
+
+
 @exercise("5.1")
 def exercise_1(bound_and_gap: Function) -> str:
     """Evidence, ELBO and gap of a model with K codes."""
@@ -84,17 +89,14 @@ def exercise_2(iw_bound: Function) -> str:
             raise Misconception("log_w itself has changed: work on a new tensor, not with in-place operations")
         if value.shape == (k,):
             raise Misconception("you averaged over the pictures; the k draws of one picture run along the first axis")
-        if near(value, right.mean()):
-            raise Misconception("one number for all pictures; asked is one value for each, (B,)")
+        _refuse(near(value, right.mean()), "one number for all pictures; asked is one value for each, (B,)")
         value = as_tensor(value, (count,))
-        if not torch.isfinite(value).all():
-            raise Misconception(
-                "exp of a log-weight underflows to zero, or overflows: keep to logarithms, torch.logsumexp. Whoever "
-                "subtracts a number first must take the largest log-weight of each picture, not the mean"
-            )
+        words = "exp of a log-weight underflows to zero, or overflows: torch.logsumexp subtracts the largest one first"
+        _refuse(not torch.isfinite(value).all(), words)
         slips = {
-            log_w.double().mean(0): "that is the mean of the logarithms, the ELBO with k draws; the bound takes the "
-            "logarithm of the mean, so exponentiate (safely) first",
+            log_w.double().mean(
+                0
+            ): "that is the mean of the logarithms, the ELBO with k draws, not the log of the mean",
             total: "the sum of the weights is not divided by k: subtract log k, else it is no bound",
             total - k: "subtract log k, not k: a factor on the weights adds to the logarithm",
             total / k: "the division by k belongs inside the logarithm: subtract log k",
@@ -118,10 +120,8 @@ def exercise_3(exponential_draw: Function) -> str:
             up * lam * lam: "you multiplied by the rate; solving u = 1 − exp(−λz) for z divides by it",
             down * lam * lam: "you multiplied by the rate; solving for z divides by it",
             (-up, -down): "the sign is wrong: the logarithm of a number below 1 is negative, and z is not",
-            1 - torch.exp(-lam * uniform): "that is the distribution function itself; its *inverse* turns uniform "
-            "numbers into draws",
-            lam * torch.exp(-lam * uniform): "that is the density; draws come from the inverse of the distribution "
-            "function",
+            1 - torch.exp(-lam * uniform): "that is the distribution function itself; its *inverse* makes draws",
+            lam * torch.exp(-lam * uniform): "that is the density; the inverse distribution function makes draws",
             up * lam: "the rate does not appear: these are draws with rate 1",
             up / lam: "λ is the rate, not its root: divide once",
         }
@@ -134,10 +134,8 @@ def exercise_3(exponential_draw: Function) -> str:
         compare(z, (up, down), slips, otherwise)
         graph = isinstance(result, Tensor) and result.requires_grad
         slope = torch.autograd.grad(result.sum(), rate, allow_unused=True)[0] if graph else None
-        if slope is None:
-            raise Misconception(
-                "the draws are right, but no gradient reaches `rate`: do not detach it or use .sample()"
-            )
+        words = "the draws are right, but no gradient reaches `rate`: do not detach it or use .sample()"
+        _refuse(slope is None, words)
         if not near(slope, -z / lam):
             raise Misconception("the draws are right, but their gradient with respect to the rate should be −z/λ")
         least = as_tensor(exponential_draw(rate[:1], torch.zeros_like(uniform[:1])))
@@ -174,11 +172,6 @@ def exercise_4(vae_loss: Function) -> str:
             _refuse(same, "two calls draw the same noise: set no seed in the function")
         _judge_loss(result, x, encoder, decoder)
     return "noise, reconstruction and price, each where it belongs"
-
-
-def _refuse(when: Any, message: str) -> None:
-    if when:
-        raise Misconception(message)
 
 
 def _judge_codes(z: Tensor, mu: Tensor, logvar: Tensor) -> None:
@@ -307,9 +300,7 @@ def _kl(mu: Tensor, logvar: Tensor) -> Tensor:
 def exercise_6(gaussian_negative_elbo: Function) -> str:
     """Negative ELBO with Gaussian pixels of known width."""
     for count, side, d, sigma in ((6, 28, 5, 0.3), (9, 10, 4, 0.8)):
-        x, x_hat = (
-            1.4 * rand(count, 1, side, side, seed=k) - 0.2 * k for k in (0, 1)
-        )  # linear outputs may leave [0, 1]
+        x, x_hat = (1.4 * rand(count, 1, side, side, seed=k) - 0.2 for k in (0, 1))  # outputs may leave [0, 1]
         mu, logvar = 3 * randn(count, d, seed=2), 2 * randn(count, d, seed=3)
         pixels, error, each = side**2, (x - x_hat).square().flatten(1).sum(1), _kl(mu, logvar)
         inputs = [tensor.requires_grad_() for tensor in (x_hat, mu, logvar)]
@@ -318,20 +309,15 @@ def exercise_6(gaussian_negative_elbo: Function) -> str:
         if near(as_tensor(result), full):
             raise Misconception("one value per picture: average over the batch, the optimiser needs one number")
         value, right = as_tensor(result, (), "a loss is one number"), full.mean()
-        otherwise = (
-            f"on a random batch the negative ELBO is {right:.3f} nats, yours {value:.3f}; start from the formula at "
-            "the head of section 9"
-        )
+        otherwise = f"on a random batch the negative ELBO is {right:.3f} nats, yours {value:.3f}; see section 9"
         slips = _elbo_slips(error.mean(), each.mean(0), full.sum(), sigma, count, pixels)
         compare(value, right, slips, otherwise, rtol=1e-5)
         expect_graph(result)
         error = (x - x_hat).square().sum() / (2 * sigma**2)
         found = torch.autograd.grad(result, inputs, allow_unused=True)
         expected = torch.autograd.grad((error + _kl(mu, logvar).sum()) / count, inputs)
-        if any(g is None or not near(g, e) for g, e in zip(found, expected, strict=True)):
-            raise Misconception(
-                "the value is right, but a part of it is detached: x_hat, mu and logvar all need their gradient"
-            )
+        lost = any(g is None or not near(g, e) for g, e in zip(found, expected, strict=True))
+        _refuse(lost, "the value is right, but a part of it is detached: x_hat, mu, logvar all need their gradient")
     return "squared error / 2σ², its constant, and the KL, all in nats"
 
 
@@ -341,24 +327,19 @@ def _elbo_slips(
     """Return the table, from the mean squared error, the mean KL of each dimension and the sum over the batch."""
     known, constant, kl = error / (2 * sigma**2), pixels / 2 * math.log(2 * math.pi * sigma**2), each.sum()
     return {
-        known + kl: "the constant D/2·log 2πσ² is missing: without it the value is no negative log-likelihood and "
-        "cannot be compared between two σ",
+        known + kl: "the constant D/2·log 2πσ² is missing: without it two σ cannot be compared",
         -summed / count: "that is the ELBO; the loss is its negative (patient 'sign' of the clinic)",
-        error / (2 * sigma) + constant + kl: "σ stands where σ² belongs: the squared error is divided by 2σ², see the "
-        "slips",
+        error / (2 * sigma) + constant + kl: "σ stands where σ² belongs: the squared error is divided by 2σ²",
         2 * known + constant + kl: "the 2 of 1/(2σ²) is missing in the squared error's term",
         known + constant - kl: "the KL has the wrong sign: it is a price, so it adds to the loss",
-        known + constant + each.mean(): "the KL is averaged over the latent dimensions; sum over dimensions, mean over "
-        "the batch (patient 'averaged')",
+        known + constant + each.mean(): "the KL is averaged over the latent dimensions (patient 'averaged')",
         known + constant + count * kl: "the KL is summed over the batch as well: average over the batch",
         summed: "you summed over the batch: the loss then grows with the batch size",
         known + constant: "that is the reconstruction term alone; the KL is missing",
-        known / pixels + constant + kl: "the squared error is averaged over the pixels, as F.mse_loss does unless told "
-        "otherwise; sum over the pixels, mean over the batch",
-        known / pixels + kl: "the squared error is averaged over the pixels, as F.mse_loss does unless told otherwise, "
-        "and the constant D/2·log 2πσ² is missing",
-        count * known + constant + kl: 'the squared error is summed over the batch as well, as reduction="sum" does: '
-        "divide it by the number of pictures",
+        known / pixels + constant + kl: "the squared error is averaged over the pixels, as F.mse_loss does; sum them",
+        known / pixels + kl: "the squared error is averaged over the pixels, as F.mse_loss does, and the constant is "
+        "missing",
+        count * known + constant + kl: 'the squared error is summed over the batch as well, as reduction="sum" does',
         known + constant / pixels + kl: "the constant ½·log 2πσ² stands once for every pixel: D/2 times log 2πσ²",
         known + pixels * math.log(sigma) + kl: "the 2π is missing in the constant D/2·log 2πσ²",
         error + kl: "squared error plus KL is right only for σ² = ½, and without the constant, see (5.15)",
