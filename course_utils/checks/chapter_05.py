@@ -135,7 +135,8 @@ def exercise_3(exponential_draw: Function) -> str:
         graph = isinstance(result, Tensor) and result.requires_grad
         slope = torch.autograd.grad(result.sum(), rate, allow_unused=True)[0] if graph else None
         words = "the draws are right, but no gradient reaches `rate`: do not detach it or use .sample()"
-        _refuse(slope is None, words)
+        if slope is None:
+            raise Misconception(words)
         if not near(slope, -z / lam):
             raise Misconception("the draws are right, but their gradient with respect to the rate should be −z/λ")
         least = as_tensor(exponential_draw(rate[:1], torch.zeros_like(uniform[:1])))
