@@ -52,9 +52,12 @@ SMALL: dict[str, dict[str, Any]] = {
         "main_hidden": [32],
         "main_epochs": 4,
         "small_epochs": 2,
+        "long_epochs": 2,
+        "judge_epochs": 1,
         "lab_epochs": 2,
-        "iw_images": 10,
+        "iw_images": 20,
         "iw_draws": 5,
+        "prior_draws": 100,
         "draws": 1,
     },
     "06_svhn": {
