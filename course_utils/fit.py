@@ -80,10 +80,13 @@ def fit(
         raise ValueError(f"epochs = {epochs}; train for at least one")
     form: dict[str, Any] = {"device": device, "with_labels": with_labels, "channels_last": channels_last}
     batches = Batches(train, batch_size, seed=seed, **form)
-    _refuse_unfit(model, batches)
+    _refuse_other_kind(model, batches)
+    _refuse_batch_of_one(model, batches)
     model.to(batches.device)
     model.to(memory_format=torch.channels_last if channels_last else torch.preserve_format)
     held_out = None if valid is None else Batches(valid, 500, shuffle=False, **form)
+    if held_out is not None:
+        _refuse_other_kind(model, held_out)
     players = _players(model, objective, lr, batches.device)
     rates = {player.prefix: player.rate for player in players}
     settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16, "players": rates}
@@ -123,6 +126,7 @@ def evaluate(
     started at ``seed``, so that evaluating neither changes training nor differs between calls.
     """
     batches = Batches(data, batch_size, shuffle=False, with_labels=with_labels)
+    _refuse_other_kind(model, batches)
     model.to(batches.device)
     return _evaluate(model, [*_named(objective).values()], batches, False, seed)
 
@@ -220,13 +224,16 @@ class _Run:
         return found
 
 
-def _refuse_unfit(model: nn.Module, batches: Batches) -> None:
-    """Refuse what would fail within a layer, or in the last batch only, with a message that names neither."""
+def _refuse_other_kind(model: nn.Module, batches: Batches) -> None:
+    """Refuse images whose dtype the first layer would refuse, with a message that names neither."""
     kinds = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     kind = batches.parts[0].dtype if batches.parts else torch.uint8
     if kind == torch.bool or (kind.is_floating_point and kinds and kind not in kinds):
         weights = " and ".join(map(str, kinds)) or "float32"
         raise ValueError(f"the images are {kind}, the weights {weights}: give images.float(), or bytes")
+
+
+def _refuse_batch_of_one(model: nn.Module, batches: Batches) -> None:
     if batches.size % batches.batch_size == 1 and any(isinstance(part, _BatchNorm) for part in model.modules()):
         sizes = f"{batches.size} images in batches of {batches.batch_size}"
         raise ValueError(f"{sizes}: the last batch holds one, and batch normalisation needs two; change batch_size")

@@ -150,9 +150,8 @@ def precision_recall(real: Tensor, generated: Tensor, *, k: int = 3) -> tuple[fl
     """
     if k < 1:
         raise ValueError(f"k = {k}; the radius is the distance to the k-th neighbour, k ≥ 1")
-    real, generated = _two_sets(
-        real.cpu().double(), generated.cpu().double(), least=(k + 1, k + 1), names=("real", "generated")
-    )
+    sets = _two_sets(real, generated, least=(k + 1, k + 1), names=("real", "generated"))
+    real, generated = (rows.cpu().double() for rows in sets)
     return _inside(real, generated, k), _inside(generated, real, k)
 
 
@@ -165,19 +164,20 @@ def coverage(real: Tensor, generated: Tensor, *, k: int = 5) -> float:
     """
     if k < 1:
         raise ValueError(f"k = {k}; the radius is the distance to the k-th neighbour, k ≥ 1")
-    real, generated = _two_sets(
-        real.cpu().double(), generated.cpu().double(), least=(k + 1, 2), names=("real", "generated")
-    )
-    covered = []
-    for part in real.split(1000):
-        radii = torch.cdist(part, real).kthvalue(k + 1, dim=1).values
-        covered.append(torch.cdist(part, generated).amin(1) < radii)
-    return float(torch.cat(covered).double().mean())
+    sets = _two_sets(real, generated, least=(k + 1, 2), names=("real", "generated"))
+    real, generated = (rows.cpu().double() for rows in sets)
+    nearest = torch.cat([torch.cdist(part, generated).amin(1) for part in real.split(1000)])
+    return float((nearest < _radii(real, k, 1000)).double().mean())
+
+
+def _radii(members: Tensor, k: int, chunk: int) -> Tensor:
+    """Distance of each member to its ``k``-th nearest other member."""
+    return torch.cat([torch.cdist(part, members).kthvalue(k + 1, dim=1).values for part in members.split(chunk)])
 
 
 def _inside(members: Tensor, points: Tensor, k: int, chunk: int = 1000) -> float:
     """Share of points that lie within the radius of at least one member, ``chunk`` at a time to save memory."""
-    radii = torch.cat([torch.cdist(part, members).kthvalue(k + 1, dim=1).values for part in members.split(chunk)])
+    radii = _radii(members, k, chunk)
     inside = [(torch.cdist(part, members) <= radii).any(1) for part in points.split(chunk)]
     return float(torch.cat(inside).double().mean())
 

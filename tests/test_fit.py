@@ -690,6 +690,10 @@ def test_images_of_another_kind_than_the_weights_are_refused(digits, kind):
     x = digits.train.images.float().div(255).to(kind)
     with pytest.raises(ValueError, match=f"the images are {kind}, the weights torch.float32: give images.float"):
         run(make_vae(), negative_elbo, x)
+    with pytest.raises(ValueError, match=f"the images are {kind}"):
+        run(make_vae(), negative_elbo, digits.train, valid=x)
+    with pytest.raises(ValueError, match=f"the images are {kind}"):
+        evaluate(make_vae(), negative_elbo, x)
 
 
 def test_batch_normalisation_meets_no_batch_of_one(digits):
