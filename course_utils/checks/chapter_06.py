@@ -80,7 +80,7 @@ def _judge_levels(value: Tensor, mean: float, s: float) -> None:
     }
     worst = int((value - right).abs().nan_to_num(math.inf).argmax())
     otherwise = (
-        f"mean {mean}, s {s}: your probabilities sum to {value.sum():.4f}; level {worst} has {right[worst]:.6f}, yours "
+        f"mean {mean}, s {s}: your probabilities sum to {value.sum():.6f}; level {worst} has {right[worst]:.6f}, yours "
         f"{value[worst]:.6f}; look at (6.4)"
     )
     compare(value, right, slips, otherwise, atol=1e-7)
@@ -114,8 +114,9 @@ def exercise_3(log_difference: Function) -> str:
     if not value.isfinite().all():
         bad = int((~value.isfinite()).nonzero()[0])
         raise Misconception(
-            f"right where a and b are small, but a = {a[bad]:g}, b = {b[bad]:g} gives {value[bad]:g}: the sigmoids "
-            "are equal in float32 before they are subtracted; use (6.5) with F.logsigmoid"
+            f"right where a and b are small, but a = {a[bad]:g}, b = {b[bad]:g} gives {value[bad]:g}: what "
+            "stands inside a logarithm has become 0, infinite or NaN (both sigmoids round to 1, or an exponential "
+            "overflows); use (6.5) with F.logsigmoid"
         )
     if not near(value, right, atol=1e-3):
         bad = int((value - right).abs().argmax())
@@ -128,7 +129,8 @@ def exercise_3(log_difference: Function) -> str:
     slopes = torch.autograd.grad(result.sum(), inputs, allow_unused=True)
     if any(slope is None or not slope.isfinite().all() for slope in slopes):
         raise Misconception(
-            "the values are right, but a gradient is NaN, infinite or missing: torch.where lets NaN through"
+            "the values are right, but a gradient is NaN, infinite or missing: subtract no two values near 0 inside a "
+            "logarithm; and torch.where lets NaN through"
         )
     return "finite in both tails"
 
