@@ -48,8 +48,33 @@ def naive(a, b):
     return (torch.sigmoid(b) - torch.sigmoid(a)).log()
 
 
-def best(x, x_hat):
-    return (x - x_hat).square().mean().sqrt()
+def linear(x, q, n, *, lengths=lambda v, s2: (v - s2).sqrt(), sigma=None, up=False, noise=None, shift=True, z=None):
+    """Fit a linear VAE and draw from it; every keyword bends one step of it."""
+    variances, axes = torch.linalg.eigh(torch.cov(x.T))
+    if not up:
+        variances, axes = variances.flip(0), axes.flip(1)
+    s2, D = variances[q:].mean(), x.shape[1]
+    W = axes[:, :q] * lengths(variances[:q], s2)
+    width = s2.sqrt() if sigma is None else sigma(variances, q)
+    code = torch.randn(n, q).double() if z is None else z(n, q)
+    epsilon = torch.randn(n, D).double() * s2.sqrt() if noise is None else noise(n, D, s2)
+    return x.mean(0), W, width, shift * x.mean(0) + code @ W.T + epsilon
+
+
+def rotated(x, q, n):
+    """As good a fit: the code turned, which no likelihood can tell."""
+    mean, W, sigma, samples = linear(x, q, n)
+    return mean, W @ torch.linalg.qr(torch.randn(q, q).double())[0], sigma, samples
+
+
+def by_svd(x, q, n):
+    mean = x.numpy().mean(0)
+    _, s, rows = np.linalg.svd(x.numpy() - mean, full_matrices=False)
+    variances = s**2 / len(x)  # N, not N − 1
+    sigma = math.sqrt(variances[q:].mean())
+    W = rows[:q].T * np.sqrt(variances[:q] - sigma**2)
+    draw = np.random.default_rng(0).standard_normal
+    return [mean, W, sigma, mean + draw((n, q)) @ W.T + sigma * draw((n, len(mean)))]
 
 
 def faster(seconds, factors):
@@ -60,7 +85,7 @@ SOLUTIONS = {
     "exercise_1": bits,
     "exercise_2": levels,
     "exercise_3": stable,
-    "exercise_4": best,
+    "exercise_4": linear,
     "exercise_5": faster,
 }
 LOG2 = math.log(2)
@@ -111,18 +136,45 @@ WRONG = [
         lambda a, b: torch.where(b < 4, torch.where(a > -4, naive(a, b), stable(a, b)), stable(a, b)),
         "gradient",
     ),
-    ("exercise_4", lambda x, y: (x - y).square().mean(), "that is σ²"),
-    ("exercise_4", lambda x, y: (x - y).std(), "do not subtract the mean (.std()"),
-    ("exercise_4", lambda x, y: (x - y).std(correction=0), "do not subtract"),
-    ("exercise_4", lambda x, y: (x - y).abs().mean(), "Laplace"),
-    ("exercise_4", lambda x, y: (x - y).square().mean((1, 2, 3)).sqrt().mean(), "before the root"),
-    ("exercise_4", lambda x, y: (x - y).square().sum((1, 2, 3)).mean().sqrt(), "over the pixels"),
-    ("exercise_4", lambda x, y: (x - y).square().sum().sqrt(), "summed:"),
-    ("exercise_4", lambda x, y: (x - y).square().mean() / 2, "slip"),
-    ("exercise_4", lambda x, y: ((x - y).square().mean() / 2).sqrt(), "cancel"),
-    ("exercise_4", lambda x, y: best(x, y).log(), "log σ"),
-    ("exercise_4", lambda x, y: (x - y).square().mean((1, 2, 3)), "shape"),
-    ("exercise_4", lambda x, y: 0.1, "look at (6.3)"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, lengths=lambda v, s2: v.sqrt()), "σ² comes on top"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, lengths=lambda v, s2: 1), "axes of length 1"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, lengths=lambda v, s2: v - s2), "*root* of"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, lengths=lambda v, s2: v), "axis times λ;"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, sigma=lambda v, q: v[q:].mean()), "that is σ²"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, sigma=lambda v, q: (v[q:].sum() / len(v)).sqrt()), "not by all D"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, sigma=lambda v, q: v[q:].sum().sqrt()), "not their sum"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, sigma=lambda v, q: v[q].sqrt()), "not the largest"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, sigma=lambda v, q: v[-1].sqrt()), "not the least"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, sigma=lambda v, q: v.mean().sqrt()), "of all variances"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, sigma=lambda v, q: v[q:].sqrt().mean()), "averaged the roots"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, up=True, lengths=lambda v, s2: v.sqrt()), "sorts them upwards"),
+    (
+        "exercise_4",
+        lambda x, q, n: (
+            linear(x, q, n)[:1] + linear(x, q, n, up=True, lengths=lambda v, s2: v.sqrt())[1:2] + linear(x, q, n)[2:]
+        ),
+        "least variance",
+    ),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, noise=lambda n, D, s2: 0), "no pixel noise"),
+    (
+        "exercise_4",
+        lambda x, q, n: linear(x, q, n, noise=lambda n, D, s2: torch.randn(n, 1).double() * s2.sqrt()),
+        "shared by all pixels",
+    ),
+    (
+        "exercise_4",
+        lambda x, q, n: linear(x, q, n, noise=lambda n, D, s2: torch.randn(n, D).double() * s2),
+        "width σ², not σ",
+    ),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, z=lambda n, q: torch.randn(1, q).double()), "drawn anew"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, shift=False), "do not lie around"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n, z=lambda n, q: 2 * torch.randn(n, q).double()), "do not have the"),
+    ("exercise_4", lambda x, q, n: linear(x, q, n)[:3], "four things"),
+    ("exercise_4", lambda x, q, n: [linear(x, q, n)[k] for k in (0, 1, 2, 2)], "a sample in each row"),
+    ("exercise_4", lambda x, q, n: (x.mean(0), linear(x, q, n)[1].T, *linear(x, q, n)[2:]), "a column for each"),
+    ("exercise_4", lambda x, q, n: (x.mean(1), *linear(x, q, n)[1:]), "shape"),
+    ("exercise_4", lambda x, q, n: (x[0], *linear(x, q, n)[1:]), "mean of the pictures"),
+    ("exercise_4", lambda x, q, n: (linear(x, q, n), None)[1], "nothing"),
     ("exercise_5", lambda s, f: 1 / faster(s, f), "reciprocal"),
     ("exercise_5", lambda s, f: sum(t / sum(s.values()) * f.get(p, 1) for p, t in s.items()), "averaged the factors"),
     ("exercise_5", lambda s, f: math.prod(f.values()), "multiplied the factors"),
@@ -141,9 +193,9 @@ RIGHT = [
     ("exercise_2", in_float32),
     ("exercise_3", lambda a, b: stable(a.double(), b.double())),
     ("exercise_3", lambda a, b: b + torch.log(-torch.expm1(a - b)) - F.softplus(b) - F.softplus(a)),
-    ("exercise_4", lambda x, y: float(best(x, y))),
-    ("exercise_4", lambda x, y: np.sqrt(((x - y).numpy() ** 2).mean())),
-    ("exercise_4", lambda x, y: best(x.double(), y.double())),
+    ("exercise_4", rotated),
+    ("exercise_4", by_svd),
+    ("exercise_4", lambda x, q, n: [part.float() for part in linear(x, q, n)]),
     ("exercise_5", lambda s, f: np.float64(faster(s, f))),
 ]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.checks import Function, Misconception, as_tensor, compare, compare_all, exercise, near
-from course_utils.checks.inputs import rand
+from course_utils.checks.inputs import randn
 
 Times = Mapping[str, float]  # phase → seconds, or → how many times as fast it gets
 
@@ -18,8 +19,13 @@ Times = Mapping[str, float]  # phase → seconds, or → how many times as fast 
 @exercise("6.1")
 def exercise_1(bits_per_dimension: Function) -> str:
     """Bits per dimension from the log-density of dequantised pictures."""
-    log_density, D = torch.tensor([310.0, 150.0, -40.0, 500.0]), 192
-    result, nats = bits_per_dimension(log_density.clone(), D), -log_density.double()  # (4,)
+    for count, D in ((4, 192), (7, 3072)):
+        _judge_bits(bits_per_dimension, 100 + 300 * randn(count, seed=count).float(), D)
+    return "8 for knowing nothing, less for every nat of density"
+
+
+def _judge_bits(bits_per_dimension: Function, log_density: Tensor, D: int) -> None:
+    result, nats = bits_per_dimension(log_density.clone(), D), -log_density.double()  # (B,)
     bits = nats.mean() / math.log(2)
     if near(as_tensor(result), 8 + nats / (D * math.log(2))):
         raise Misconception("one value per picture; asked is their mean, one number")
@@ -33,10 +39,9 @@ def exercise_1(bits_per_dimension: Function) -> str:
         8 - bits / D: "the sign of the log-density is wrong: likelier pictures cost less",
         8 * D + bits: "these are bits per picture: divide by D",
         8 + bits: "the log-density belongs to a whole picture: divide it by D",
-        8 + 4 * bits / D: "you summed over the pictures: take the mean",
+        8 + len(nats) * bits / D: "you summed over the pictures: take the mean",
     }
     compare(value, right, slips, f"expected {right:.4f} bits per dimension, found {value:.4f}; put (6.2) into (6.1)")
-    return "8 for knowing nothing, less for every nat of density"
 
 
 @exercise("6.2")
@@ -75,7 +80,7 @@ def _judge_levels(value: Tensor, mean: float, s: float) -> None:
     }
     worst = int((value - right).abs().nan_to_num(math.inf).argmax())
     otherwise = (
-        f"mean {mean}, s {s}: your probabilities sum to {value.sum():.4f}; level {worst} has {right[worst]:.6f}, yours "
+        f"mean {mean}, s {s}: your probabilities sum to {value.sum():.6f}; level {worst} has {right[worst]:.6f}, yours "
         f"{value[worst]:.6f}; look at (6.4)"
     )
     compare(value, right, slips, otherwise, atol=1e-7)
@@ -109,8 +114,9 @@ def exercise_3(log_difference: Function) -> str:
     if not value.isfinite().all():
         bad = int((~value.isfinite()).nonzero()[0])
         raise Misconception(
-            f"right where a and b are small, but a = {a[bad]:g}, b = {b[bad]:g} gives {value[bad]:g}: the sigmoids "
-            "are equal in float32 before they are subtracted; use (6.5) with F.logsigmoid"
+            f"right where a and b are small, but a = {a[bad]:g}, b = {b[bad]:g} gives {value[bad]:g}: what "
+            "stands inside a logarithm has become 0, infinite or NaN (both sigmoids round to 1, or an exponential "
+            "overflows); use (6.5) with F.logsigmoid"
         )
     if not near(value, right, atol=1e-3):
         bad = int((value - right).abs().argmax())
@@ -123,7 +129,8 @@ def exercise_3(log_difference: Function) -> str:
     slopes = torch.autograd.grad(result.sum(), inputs, allow_unused=True)
     if any(slope is None or not slope.isfinite().all() for slope in slopes):
         raise Misconception(
-            "the values are right, but a gradient is NaN, infinite or missing: torch.where lets NaN through"
+            "the values are right, but a gradient is NaN, infinite or missing: subtract no two values near 0 inside a "
+            "logarithm; and torch.where lets NaN through"
         )
     return "finite in both tails"
 
@@ -150,31 +157,70 @@ def _log_difference(a: Tensor, b: Tensor) -> Tensor:
 
 
 @exercise("6.4")
-def exercise_4(best_sigma: Function) -> str:
-    """The width under which Gaussian pixels fit best."""
-    x, x_hat = rand(5, 3, 6, 4, seed=0).float(), 0.7 * rand(5, 3, 6, 4, seed=1).float() + 0.25  # another mean than x
-    value = as_tensor(best_sigma(x.clone(), x_hat.clone()), (), "asked is one number for all pixels and pictures")
-    error = (x - x_hat).double()
-    squares = error.square()
-    right = squares.mean().sqrt()
-    slips = {
-        squares.mean(): "that is σ²; the question asks for σ",
-        error.std(): "that is the spread about the mean error: an error that is always the same counts as well, so do "
-        "not subtract the mean (.std() does)",
-        error.std(correction=0): "that is the spread about the mean error: an error that is always the same counts as "
-        "well, so do not subtract the mean",
-        error.abs().mean(): "that is the mean absolute error, the best width of a Laplace distribution",
-        squares.flatten(1).mean(1).sqrt().mean(): "you averaged the pictures' own best widths; the mean comes before "
-        "the root",
-        squares.flatten(1).sum(1).mean().sqrt(): "the squared error is summed over the pixels: take the mean over "
-        "pixels as well",
-        squares.sum().sqrt(): "the squared error is summed: take its mean over pixels and pictures",
-        squares.mean() / 2: "that follows from the slip −(x − x_hat)²/(2σ); the density has 2σ²",
-        (squares.mean() / 2).sqrt(): "the ½ of the logarithm and the ½ of the square cancel: σ² is the mean square",
-        right.log(): "that is log σ",
+def exercise_4(linear_vae: Function) -> str:
+    """Fit a linear VAE and draw from it."""
+    for D, q in ((6, 2), (5, 3)):
+        x = 3 + randn(400, D, seed=D) @ randn(D, D, seed=q)
+        answer = linear_vae(x.clone(), q, 20_000)
+        if answer is None or not isinstance(answer, tuple | list) or len(answer) != 4:
+            kind = "nothing: a return is missing" if answer is None else "something else"
+            raise Misconception(f"asked are four things, mean, W, sigma, samples; your function returned {kind}")
+        mean, W, sigma, samples = answer
+        _judge_linear(mean, W, sigma, samples, x, q)
+    return "WWᵀ + σ²I keeps q variances and shares out the rest; your draws have that covariance"
+
+
+def _judge_linear(mean: Any, W: Any, sigma: Any, samples: Any, x: Tensor, q: int) -> None:
+    D, wide = x.shape[1], {"rtol": 5e-3, "atol": 5e-3}  # N and N − 1 are both right
+    variances, axes = torch.linalg.eigh(torch.cov(x.T))
+    variances, axes = variances.flip(0), axes.flip(1)
+    noise = variances[q:].mean()
+
+    def along(lengths: Tensor, chosen: Tensor) -> Tensor:
+        return chosen * lengths @ chosen.T
+
+    if not near(as_tensor(mean, (D,)), x.mean(0), **wide):
+        raise Misconception("`mean` is the mean of the pictures, one number per dimension")
+    slips: dict[Any, str] = {
+        noise: "that is σ², the mean of the left-out variances; asked is σ, its root",
+        (variances[q:].sum() / D).sqrt(): "the left-out variances are shared by D − q axes, not by all D",
+        variances[q:].sum().sqrt(): "σ² is the *mean* of the left-out variances, not their sum",
+        variances[q].sqrt(): "σ² is the mean of all left-out variances, not the largest of them",
+        variances[-1].sqrt(): "σ² is the mean of all left-out variances, not the least of them",
+        variances[:-q].mean().sqrt(): "you took the mean of the wrong variances: eigh sorts them upwards",
+        variances.mean().sqrt(): "that is the mean of all variances; those of the first q axes are kept by W",
+        variances[q:].sqrt().mean(): "variances are averaged, then the root is taken; you averaged the roots",
     }
-    compare(value, right, slips, f"expected {right:.5f}, found {value:.5f}; look at (6.3)")
-    return "the root of the mean squared error"
+    value = as_tensor(sigma, (), "σ is one number, the same for every pixel")
+    compare(value, noise.sqrt(), slips, f"σ should be {noise.sqrt():.4f}, yours is {value:.4f}", **wide)
+    first, kept = axes[:, :q], variances[:q]
+    slips = {
+        along(kept, first): "W Wᵀ has the variances λ along its axes, and σ² comes on top: take the root of λ − σ²",
+        along(torch.ones(q).double(), first): "the columns of W are axes of length 1; each wants the root of λ − σ²",
+        along((kept - noise).square(), first): "column i of W is the axis times the *root* of λ − σ²",
+        along(kept.square(), first): "column i of W is the axis times λ; take the root of λ − σ²",
+        along((variances[-q:] - noise).clamp(min=0), axes[:, -q:]): "these are the axes of least variance: eigh sorts "
+        "them upwards",
+        along(variances[-q:], axes[:, -q:]): "these are the axes of least variance: eigh sorts them upwards",
+    }
+    shared = as_tensor(W, (D, q), ", a column for each latent")
+    right = along(kept - noise, first)
+    compare(shared @ shared.T, right, slips, "W Wᵀ should keep the q largest variances, less σ²; see (6.6)", **wide)
+    drawn = as_tensor(samples, (20_000, D), ", a sample in each row")
+    found, eye = torch.cov(drawn.T), torch.eye(D).double()
+    slips = {
+        right: "the samples have no pixel noise: add σ times a fresh normal draw for every value",
+        right + noise * torch.ones(D, D).double(): "one draw of noise is shared by all pixels of a picture; each value "
+        "gets its own",
+        right + noise.square() * eye: "the pixel noise has the width σ², not σ",
+    }
+    if not near(drawn.mean(0), x.mean(0), atol=0.1 * float(variances[0]) ** 0.5):
+        raise Misconception("the samples do not lie around `mean`: is it added to z Wᵀ and the noise, is z drawn anew?")
+    gap = {name: float((found - known).abs().max()) for known, name in [*slips.items(), (right + noise * eye, "")]}
+    best = min(gap, key=lambda name: gap[name])
+    if best or not gap[best] < 0.06 * float(variances[0]):
+        known = best if gap[best] < 0.06 * float(variances[0]) else ""
+        raise Misconception(known or "the samples do not have the covariance W Wᵀ + σ²I")
 
 
 @exercise("6.5")
@@ -204,7 +250,7 @@ def exercise_5(speed_up: Function) -> str:
             new(s, f) / old(s, f)
         ): "that is the share of the time that is left; the speed-up is its reciprocal",
         lambda s, f: math.prod(f.values()): "you multiplied the factors: a phase that takes little time can save only "
-        "little, see (6.6)",
+        "little, see (6.7)",
         lambda s, f: old(s, f) / multiplied(s, f): "the factors are used the wrong way round: a phase that is twice as "
         "fast takes *half* the time",
         lambda s, f: multiplied(s, f) / old(s, f): "you averaged the factors by share of the time; add up the *times*, "

@@ -64,7 +64,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "train_size": 200,
         "epochs": 1,
         "latent_dim": 8,
-        "codes": [4],
+        "other_latents": [4],
         "label_steps": 20,
         "speed_rounds": 1,
     },
