@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from course_utils.runtime import pick_device
+from course_utils.runtime import pick_device, whole
 
 Data: TypeAlias = Any  # a datasets.Split, a tensor (N, …), or a map-style Dataset of tensors or (tensor, label) pairs
 
@@ -44,11 +44,11 @@ class Batches:
         with_labels: bool = False,
         channels_last: bool = False,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size = {batch_size}; a batch holds at least one image")
-        if not isinstance(data, (Tensor, Dataset)) and not hasattr(data, "images"):
-            raise ValueError(f"cannot take batches of a {type(data).__name__}; give a Split, a tensor or a Dataset")
-        self.device, self.batch_size, self.shuffle = pick_device(device), int(batch_size), shuffle
+        batch_size = whole("batch_size", batch_size, 1)
+        if not (isinstance(data, (Tensor, Dataset)) or hasattr(data, "images")) or not hasattr(data, "__len__"):
+            kinds = "give a Split, a tensor, or a Dataset that has a length"
+            raise ValueError(f"cannot take batches of a {type(data).__name__}; {kinds}")
+        self.device, self.batch_size, self.shuffle = pick_device(device), batch_size, shuffle
         self.data, self.seed, self.with_labels, self.channels_last = data, seed, with_labels, channels_last
         self.size, self.parts = len(data), ()  # type: int, tuple[Tensor, ...]
         if self.size == 0:
@@ -115,6 +115,8 @@ class Batches:
 
     def _ready(self, parts: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The same on the device, images as float in the layout asked for."""
+        if other := [type(part).__name__ for part in parts if not isinstance(part, Tensor)]:
+            raise ValueError(f"a Dataset gives tensors or (tensor, label) pairs; this one gives a {other[0]}")
         x, *labels = (part.to(self.device, non_blocking=True) for part in parts)
         x = as_float(x)
         if self.channels_last and x.ndim == 4:

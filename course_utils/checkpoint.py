@@ -25,7 +25,7 @@ def write(path: str | Path, content: Mapping[str, Any]) -> None:
     """
     packed = _pack(dict(content))
     try:
-        with replacing(path) as file:
+        with replacing(Path(path).expanduser()) as file:
             torch.save(packed, file)
     except RuntimeError as error:  # torch's own, where the disk is full
         raise OSError(f"{path} could not be written; the disk may be full ({error})") from error
@@ -36,7 +36,7 @@ def read(path: str | Path, model: nn.Module | None = None, *, device: str | None
 
     ``FileNotFoundError`` if there is no file; ``ValueError`` if it is damaged or something else, or does not fit.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint {path}")
     try:
@@ -55,10 +55,14 @@ def copy_weights(model: nn.Module) -> dict[str, Tensor]:
 
 def put(state: Any, model: nn.Module, path: str | Path) -> None:
     """Put weights that ``path`` holds into a model; ``ValueError`` if they are not its."""
+    if state is None:
+        raise ValueError(f"{path} has no weights under 'model'; of a file of plain weights load_state_dict takes them")
+    wrapped = next((p for p in ("module.", "_orig_mod.") if all(name.startswith(p) for name in state)), "")
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"the weights in {path} are not those of this model: {error}") from error
+        whose = f" (they are of a model that was wrapped: all names begin with {wrapped!r})" if wrapped else ""
+        raise ValueError(f"the weights in {path} are not those of this model{whose}: {error}") from error
 
 
 @dataclass
@@ -74,7 +78,7 @@ class Folder:
         """Return the history to go on from, with everything restored; an empty one for a run that begins."""
         if self.path is None and resume:
             raise ValueError("resume=True needs checkpoint=FOLDER, the folder with last.pt")
-        if self.path is None or not (file := Path(self.path) / "last.pt").exists():
+        if self.path is None or not (file := Path(self.path).expanduser() / "last.pt").exists():
             return []
         if not resume:
             raise FileExistsError(f"{file} holds another run; give resume=True to go on with it, or another folder")

@@ -18,12 +18,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import itertools
+import numbers
 import os
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -31,7 +33,7 @@ import torch
 from torch import Tensor
 
 from course_utils import pictures, street_digits
-from course_utils.runtime import ROOT, replacing
+from course_utils.runtime import ROOT, replacing, whole
 
 EMBEDDED, DRAWN = "mnist-5k", "street-digits"
 TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}
@@ -56,9 +58,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: slice | Tensor) -> Split:
-        """Select images by slice, index tensor or mask; the result is a Split again."""
-        return Split(self.images[index], self.labels[index])
+    def __getitem__(self, index: Any) -> Any:
+        """Select images by slice, index tensor or mask → a Split again; one by its number → (image, label)."""
+        chosen = self.images[index], self.labels[index]
+        return chosen if isinstance(index, numbers.Integral) else Split(*chosen)
 
     def flat(self) -> Tensor:
         """Return the images as rows (N, C·H·W), float32 in [0, 1]."""
@@ -97,8 +100,10 @@ def load(name: str | Path, *, seed: int = 0, size: int | None = None, test_from:
     ``DataSetMissing`` if the data are not on this machine; ``ValueError`` if the name is unknown, a file or folder does
     not hold what it should, or ``test_from`` leaves a part empty or the set has an order of its own.
     """
-    key, classes = str(name), tuple("0123456789")
-    title, path = key, Path(key)
+    key, classes = os.path.expanduser(name), tuple("0123456789")
+    title, path, seed = key, Path(key), whole("seed", seed, 0)
+    if size is not None and not (key and path.is_dir()):
+        raise ValueError(f"size = {size} is for folders of pictures; leave it out for {key!r}")
     if test_from is not None and key in (EMBEDDED, *TORCHVISION, *SVHN):
         raise ValueError(f"test_from = {test_from} is for files, folders and {DRAWN!r}; leave it out for {key!r}")
     for needed in ("svhn", key) if key in SVHN else (key,):
@@ -222,7 +227,12 @@ def _read_torchvision(name: str, seed: int) -> tuple[list[Split], tuple[str, ...
     import torchvision.datasets
 
     reader = getattr(torchvision.datasets, TORCHVISION[name])
-    official = [reader(data_dir(), train=train, download=False) for train in (True, False)]
+    try:
+        official = [reader(data_dir(), train=train, download=False) for train in (True, False)]
+    except (ValueError, RuntimeError, AssertionError, OSError) as error:
+        folder = data_dir() / TORCHVISION[name] / "raw"
+        way = f"`course data fetch {name}` or `course data import FOLDER` puts good ones in their place"
+        raise ValueError(f"a file in {folder} is damaged or only half there ({error}). {way}") from error
     pool, test = (Split(part.data[:, None], part.targets) for part in official)
     train, valid = (pool[index] for index in stratified(pool.labels, (5 / 6, 1 / 6), seed))
     return [train, valid, test], tuple(str(c).split(" - ")[0] for c in official[0].classes)

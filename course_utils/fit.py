@@ -8,6 +8,7 @@ minimised and every term is averaged over the epoch. Several players share a mod
 from __future__ import annotations
 
 import math
+import numbers
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from course_utils import checkpoint as files
 from course_utils.batches import Batches, Data
 from course_utils.capture import Steps, adam, obstacle
 from course_utils.progress import Line, in_words
-from course_utils.runtime import set_seed
+from course_utils.runtime import set_seed, whole
 
 Objective: TypeAlias = Callable[..., dict[str, Tensor]]
 Objectives: TypeAlias = Objective | dict[str, Objective]
@@ -76,8 +77,7 @@ def fit(
     returns no scalars with "loss" among them, or names of the history's own; for images of another dtype than the
     weights'; for a last batch of one before batch normalisation; for a checkpoint that does not fit.
     """
-    if epochs < 1:
-        raise ValueError(f"epochs = {epochs}; train for at least one")
+    epochs, seed = whole("epochs", epochs, 1), whole("seed", seed, 0)
     form: dict[str, Any] = {"device": device, "with_labels": with_labels, "channels_last": channels_last}
     batches = Batches(train, batch_size, seed=seed, **form)
     _refuse_other_kind(model, batches)
@@ -257,7 +257,10 @@ def _players(model: nn.Module, objective: Objectives, lr: Any, device: torch.dev
             raise ValueError(f"the model has no submodule {path!r}; it has {names}") from error
         if not parameters:
             raise ValueError(f"there is nothing to train in {path or 'the model'!r}: no parameter requires a gradient")
-        rate = float(lr[path] if isinstance(lr, dict) else lr)
+        rate = lr[path] if isinstance(lr, dict) else lr
+        if not isinstance(rate, numbers.Real) or isinstance(rate, bool) or not 0 <= float(rate) < math.inf:
+            raise ValueError(f"lr = {rate!r}; give the learning rate as a number, such as 1e-3")
+        rate = float(rate)
         players.append(_Player(prefix, function, adam(parameters, rate, device), rate))
     return players
 

@@ -22,9 +22,9 @@ def squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
 
     Floats only, here and in what builds on it: the difference of bytes wraps around, so they are a ``ValueError``.
     """
+    _floats(x, x_hat)
     if x.shape != x_hat.shape:
         raise ValueError(f"x_hat has shape {tuple(x_hat.shape)}, expected {tuple(x.shape)}")
-    _floats(x, x_hat)
     return (x - x_hat).square().flatten(1).sum(1)
 
 
@@ -58,9 +58,9 @@ def ssim(x: Tensor, x_hat: Tensor) -> Tensor:
     1 only for identical images. Wang, Bovik, Sheikh & Simoncelli 2004, IEEE Transactions on Image Processing
     13:600–612, with their window (Gaussian, σ = 1.5 pixels), through scikit-image.
     """
+    _floats(x, x_hat)
     if x.shape != x_hat.shape or x.ndim != 4:
         raise ValueError(f"x {tuple(x.shape)} and x_hat {tuple(x_hat.shape)}: expected the same (B, C, H, W)")
-    _floats(x, x_hat)
     if min(x.shape[2:]) < 11:
         raise ValueError(f"images of {x.shape[2]} × {x.shape[3]} pixels; the window of SSIM needs at least 11 × 11")
     pairs = zip(*(images.detach().cpu().double().numpy() for images in (x, x_hat)), strict=True)
@@ -70,8 +70,9 @@ def ssim(x: Tensor, x_hat: Tensor) -> Tensor:
 
 
 def _floats(*images: Tensor) -> None:
-    if kinds := [str(each.dtype) for each in images if not each.is_floating_point()]:
-        raise ValueError(f"images of {kinds[0]}: give floats in [0, 1], such as batches.as_float(images)")
+    kinds = [each.dtype if isinstance(each, Tensor) else type(each).__name__ for each in images]
+    if other := [kind for kind in kinds if not getattr(kind, "is_floating_point", False)]:
+        raise ValueError(f"images of {other[0]}: give a tensor of floats in [0, 1], such as batches.as_float(images)")
 
 
 def principal_angles(first: Tensor, second: Tensor) -> np.ndarray:
@@ -138,6 +139,10 @@ def probe_accuracy(
     sizes = len(train_codes), len(train_labels), len(test_codes), len(test_labels)
     if sizes[0] != sizes[1] or sizes[2] != sizes[3]:
         raise ValueError("{} training codes with {} labels, {} test codes with {}".format(*sizes))
+    if train_labels.ndim != 1 or test_labels.ndim != 1:
+        raise ValueError(
+            f"labels {tuple(train_labels.shape)} and {tuple(test_labels.shape)}; give labels (N,) and (M,)"
+        )
     mean = train_codes.mean(0)
     scale = (train_codes - mean).square().sum(1).mean().sqrt()
     if not scale > 0:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from course_utils.runtime import whole
+
 LARGEST_LABEL = 99_999  # no data set has more classes; beyond it, labels are something else
 GREY = {"1", "L", "LA", "I", "I;16", "I;16B"}  # modes of Pillow
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -19,13 +22,13 @@ def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             held = {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, AttributeError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is not an .npz file of plain arrays, or is damaged: {error}") from error
     if not {"images", "labels"} <= set(held):
         raise ValueError(f"{path} holds {sorted(held)}; it needs the arrays 'images' and 'labels'")
     if wrong := _what_is_wrong(held["images"], held["labels"]):
         raise ValueError(f"{path} holds {wrong}")
-    return held["images"], held["labels"]
+    return held["images"], held["labels"].astype(np.int64)  # whatever the order of their bytes
 
 
 def _what_is_wrong(images: np.ndarray, labels: np.ndarray) -> str:
@@ -48,10 +51,16 @@ def _what_is_wrong(images: np.ndarray, labels: np.ndarray) -> str:
 def find(folder: Path) -> list[Path]:
     """Return the pictures below a folder in the order of their names, but none of hidden folders, and not none.
 
-    Folders train/ and test/ beside each other are no classes: ``ValueError``.
+    Folders train/ and test/ beside each other are no classes, a link may not lead nowhere: ``ValueError``. What other
+    files there are is printed.
     """
-    below = {path: path.relative_to(folder).parts for path in folder.rglob("*") if path.suffix.lower() in PICTURES}
-    files = sorted(p for p, parts in below.items() if not any(x.startswith((".", "__MACOSX")) for x in parts))
+    every = {path: path.relative_to(folder).parts for path in folder.rglob("*") if not path.is_dir()}
+    below = {p: parts for p, parts in every.items() if not any(x.startswith((".", "__MACOSX")) for x in parts)}
+    files = sorted(path for path in below if path.suffix.lower() in PICTURES)
+    if others := Counter(path.suffix.lower() or path.name for path in below.keys() - set(files)):
+        print(f"(not read in {folder}: {', '.join(f'{n} {kind}' for kind, n in sorted(others.items()))})")
+    if lost := [path for path in files if not path.exists()]:
+        raise ValueError(f"{lost[0]} is a link that leads nowhere; mend it or take it away")
     if {"train", "test"} <= {below[path][0].lower() for path in files}:
         raise ValueError(f"{folder} holds train/ and test/, which are no classes; give the path of one of them")
     if not files:
@@ -60,11 +69,12 @@ def find(folder: Path) -> list[Path]:
 
 
 def read(files: list[Path], size: int | None) -> np.ndarray:
-    """Read pictures → (N, H, W) uint8, or (N, H, W, 3) if any has colour; a damaged one is a ``ValueError``.
+    """Read pictures → (N, H, W) uint8, or (N, H, W, 3) if any pixel has colour; a damaged one is a ``ValueError``.
 
     Pictures are turned as their metadata say, 16 bits become 8, what is transparent shows white paper. With a size,
     each is centre-cropped and resized to size × size pixels; without, all must be equally large.
     """
+    size = None if size is None else whole("size", size, 1)
     mode = "L" if all(_picture(path).mode in GREY for path in files) else "RGB"
     arrays: list[np.ndarray] = []
     for path in files:
@@ -77,7 +87,9 @@ def read(files: list[Path], size: int | None) -> np.ndarray:
         if arrays[-1].shape != arrays[0].shape:
             sizes = f"{path} has shape {arrays[-1].shape}, the pictures before it {arrays[0].shape}"
             raise ValueError(f"{sizes}; give size=… to crop and resize all of them")
-    return np.stack(arrays)
+    pixels = np.stack(arrays)
+    grey = pixels.ndim == 4 and bool((pixels == pixels[..., :1]).all())  # saved in colour, but without any
+    return pixels[..., 0] if grey else pixels
 
 
 def _converted(picture: Image.Image, mode: str) -> Image.Image:

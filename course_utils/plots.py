@@ -156,8 +156,8 @@ def plot_latents(codes: Any, labels: Any, *, axis: Axes | None = None, title: st
     At most ``limit`` points are drawn, taken evenly from all. Other shapes are a ``ValueError``.
     """
     codes, labels = _as_array(codes), _as_array(labels)
-    if codes.shape != (len(labels), 2):
-        raise ValueError(f"codes have shape {codes.shape}, expected {(len(labels), 2)}, a pair for each label")
+    if codes.shape != (len(labels), 2) or labels.ndim != 1:
+        raise ValueError(f"codes have shape {codes.shape}, labels {labels.shape}; expected (N, 2) and (N,)")
     figure, axis = plt.subplots(figsize=(5.2, 5)) if axis is None else (axis.figure, axis)
     shown = np.linspace(0, len(codes) - 1, min(limit, len(codes))).astype(int)  # evenly: data may be sorted by class
     colours = np.array(CLASS_COLOURS)[labels[shown].astype(int) % 10]

@@ -5,6 +5,7 @@ PyTorch is imported inside functions, so that ``course doctor`` works where PyTo
 
 from __future__ import annotations
 
+import numbers
 import os
 import platform
 import random
@@ -13,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,12 +29,19 @@ def set_seed(seed: int) -> None:
     """Seed Python, NumPy and PyTorch (every device) with one whole number in 0 … 2³² − 1, else ``ValueError``."""
     import torch
 
-    if seed != int(seed) or not 0 <= seed < 2**32:
-        raise ValueError(f"seed = {seed} is not a whole number in 0 … 2**32 − 1; choose one, e.g. 0")
-    seed = int(seed)
+    seed = whole("seed", seed, 0, 2**32 - 1)
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return a whole number of any type, 3.0 among them, as an int; ``ValueError`` with its name if it is none."""
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1
+    if not number or value < least or (most is not None and value > most):
+        wanted = f"from {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} = {value!r}; give a whole number {wanted}")
+    return int(value)
 
 
 def pick_device(prefer: str | torch.device | None = None) -> torch.device:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import psutil
 import torch
 from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
@@ -23,9 +24,9 @@ def parzen_log_likelihood(samples: Tensor, test: Tensor, bandwidth: float, *, ch
     """Log-density of held-out points (M, …) under a Gaussian window on each of N samples (N, …) → (M,) nats, float64.
 
     log p(t) = log (1/N) Σ_i N(t; s_i, σ² I), σ in units of the data, never chosen on the test data. ``chunk`` test
-    points at a time (memory for chunk · N numbers), in float32 on centred data with ‖t − s‖² as one matrix product: on
-    digits within 0.001 nats of a float64 sum at σ = 0.17, the error growing as 1/σ². Breuleux, Bengio & Vincent 2011,
-    as in Goodfellow et al. 2014, arXiv 1406.2661; what it is worth: Theis et al. 2015, arXiv 1511.01844.
+    points at a time (memory for chunk · N numbers), on centred data with ‖t − s‖² as one matrix product: in float32, on
+    digits within 0.001 nats of a float64 sum at σ = 0.17; where σ is too small for that, in float64. Breuleux, Bengio &
+    Vincent 2011, as in Goodfellow et al. 2014, arXiv 1406.2661; its worth: Theis et al. 2015, arXiv 1511.01844.
     """
     return _parzen(samples, test, [bandwidth], chunk)[0]
 
@@ -58,7 +59,11 @@ def _parzen(samples: Tensor, test: Tensor, bandwidths: Sequence[float], chunk: i
         raise ValueError(f"{len(bandwidths)} bandwidths, chunk = {chunk}: both must be at least 1")
     samples, test = _two_sets(samples, test, least=(2, 1), names=("samples", "test"))
     centre = samples.cpu().double().mean(0)  # on the CPU: not every device has float64
-    samples, test = ((rows.cpu().double() - centre).float().to(rows.device) for rows in (samples, test))
+    moved = [rows.cpu().double() - centre for rows in (samples, test)]
+    largest = max(float(rows.square().sum(1).max()) for rows in moved)
+    if 1e-7 * largest < 0.01 * min(bandwidths) ** 2:  # float32 is exact to about 0.01 nats
+        moved = [rows.float().to(samples.device) for rows in moved]
+    samples, test = moved
     squares, dim = samples.square().sum(1), samples.shape[1]
     values = torch.empty(len(bandwidths), len(test), dtype=torch.float64)
     for start in range(0, len(test), chunk):
@@ -76,7 +81,8 @@ def mmd(x: Tensor, y: Tensor, *, widths: Sequence[float] | None = None) -> float
 
     E[k(x, x') + k(y, y') − 2 k(x, y)] with k the mean of Gaussian kernels exp(−‖a − b‖² / 2w²) over the ``widths`` w,
     in units of the data; the median distance of all pairs times ½, 1 and 2 if not given. Not clipped at 0, which would
-    bias it. Memory for four matrices of (N + M)² float64. Gretton et al. 2012, JMLR 13:723–773, equation 3.
+    bias it. Memory for four matrices of (N + M)² float64: where that is not free, ``ValueError``.
+    Gretton et al. 2012, JMLR 13:723–773, equation 3.
     """
     kernel = _kernel(*_two_sets(x, y, least=(2, 2)), widths)
     return float(_unbiased(kernel, torch.arange(len(kernel)) < len(x)))
@@ -101,6 +107,9 @@ def mmd_test(x: Tensor, y: Tensor, *, permutations: int = 500, seed: int = 0) ->
 def _kernel(x: Tensor, y: Tensor, widths: Sequence[float] | None = None) -> Tensor:
     """Kernel matrix (N + M, N + M) of all points, float64, with a diagonal of zeros."""
     points = torch.cat([x, y]).cpu().double()
+    needed, free = 32 * len(points) ** 2, psutil.virtual_memory().available
+    if needed > free:
+        raise ValueError(f"{len(points)} points need {needed / 1e9:.0f} GB, {free / 1e9:.0f} are free: give fewer")
     distances = torch.cdist(points, points)
     if widths is None:
         upper = distances[torch.triu(torch.ones_like(distances, dtype=torch.bool), 1)]
@@ -205,6 +214,9 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, seed: int = 0, kernel: bool =
 
 def _two_sets(*sets: Tensor, least: tuple[int, int], names: tuple[str, str] = ("x", "y")) -> tuple[Tensor, Tensor]:
     """Return both sets as rows (N, D) of floats, after checking them."""
+    for points, name in zip(sets, names, strict=True):
+        if not isinstance(points, Tensor):
+            raise ValueError(f"{name} is a {type(points).__name__}; give a tensor, such as split.flat()")
     kinds = [points.dtype for points in sets]
     if kinds[0].is_floating_point != kinds[1].is_floating_point:
         raise ValueError(f"{names[0]} is {kinds[0]} and {names[1]} is {kinds[1]}: divide bytes by 255 first")

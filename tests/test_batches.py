@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from course_utils import batches
 from course_utils.batches import Batches, as_float
@@ -141,10 +141,34 @@ def test_bytes_stay_bytes_until_they_are_asked_for(digits, resident):
     assert Batches(digits.train).parts[0].dtype == torch.uint8
 
 
+class Endless(IterableDataset):
+    def __iter__(self):
+        yield from iter(lambda: torch.zeros(1), None)
+
+
+@pytest.mark.parametrize("item", [{"image": torch.zeros(2)}, "a word"])
+def test_a_dataset_of_other_things_than_tensors_is_refused(item):
+    with pytest.raises(ValueError, match=f"this one gives a {type(item).__name__}"):
+        next(iter(Batches(ListOf([item] * 3))))
+
+
+class ListOf(Dataset):
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"data": torch.zeros(3, 1), "batch_size": 0}, "batch_size = 0"),
+        ({"data": torch.zeros(3, 1), "batch_size": 2.5}, "batch_size = 2.5; give a whole number from 1"),
+        ({"data": Endless()}, "of a Endless; give .* a Dataset that has a length"),
         ({"data": torch.zeros(0, 1)}, "empty"),
         ({"data": torch.zeros(3, 1), "with_labels": True}, "no labels"),
         ({"data": [1, 2, 3]}, "a list"),

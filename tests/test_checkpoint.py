@@ -42,6 +42,21 @@ def test_the_weights_are_put_into_a_model(tmp_path):
         assert torch.equal(other.state_dict()[name], value)
     with pytest.raises(ValueError, match="model.pt are not those of this model"):
         checkpoint.read(tmp_path / "model.pt", make(width=4))
+    checkpoint.write(
+        tmp_path / "wrapped.pt", {"model": {f"module.{name}": w for name, w in model.state_dict().items()}}
+    )
+    with pytest.raises(ValueError, match="of a model that was wrapped: all names begin with 'module.'"):
+        checkpoint.read(tmp_path / "wrapped.pt", make())
+    torch.save(model.state_dict(), tmp_path / "plain.pt")
+    with pytest.raises(ValueError, match="no weights under 'model'; of a file of plain weights load_state_dict"):
+        checkpoint.read(tmp_path / "plain.pt", make())
+
+
+def test_the_home_folder_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # what Windows asks
+    checkpoint.write("~/run/last.pt", {"value": 1})
+    assert checkpoint.read(tmp_path / "run" / "last.pt") == checkpoint.read("~/run/last.pt") == {"value": 1}
 
 
 def test_other_kinds_are_named_and_nothing_is_written(tmp_path):

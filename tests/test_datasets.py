@@ -1,4 +1,7 @@
+import io
 import os
+import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -177,6 +180,23 @@ def test_a_split_can_be_cut_and_flattened():
     assert split[1:].labels.tolist() == [4] and len(split[split.labels == 3]) == 1
 
 
+def test_a_split_gives_single_images_with_their_labels_as_a_dataset_does():
+    split = Split(torch.arange(12, dtype=torch.uint8).view(3, 1, 2, 2), torch.tensor([3, 4, 5]))
+    pairs = list(split)
+    assert [int(y) for _, y in pairs] == [3, 4, 5] and torch.equal(pairs[2][0], split.images[2])
+    x, y = next(iter(torch.utils.data.DataLoader(split, batch_size=2)))
+    assert torch.equal(x, split.images[:2]) and y.tolist() == [3, 4] and split[np.int64(1)][1] == 4
+    assert torch.utils.data.Subset(split, [2])[0][1] == 5
+
+
+@pytest.mark.parametrize("name", ["mnist-5k", "nowhere.npz"])
+def test_a_size_is_for_folders_and_a_seed_is_a_whole_number(name):
+    with pytest.raises(ValueError, match=f"size = 14 is for folders of pictures; leave it out for '{name}'"):
+        load(name, size=14)
+    with pytest.raises(ValueError, match="seed = 1.5; give a whole number from 0"):
+        load(name, seed=1.5)
+
+
 # -------------------------------------------------------------------------------------- arrays of one's own
 
 
@@ -219,6 +239,24 @@ def test_npz_of_every_layout(tmp_path, shape):
 def test_npz_that_does_not_hold_what_it_should_is_refused(tmp_path, images, labels, message):
     with pytest.raises(ValueError, match=f"mine.npz holds .*{message}"):
         load(_npz(tmp_path / "mine.npz", images, labels))
+
+
+def test_npz_with_labels_of_another_byte_order_and_in_the_home_folder(tmp_path, monkeypatch):
+    images, labels = np.zeros((40, 2, 2), np.uint8), np.arange(40) % 4
+    _npz(tmp_path / "mine.npz", images, labels.astype(">i4"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))  # what Windows asks
+    assert torch.bincount(load("~/mine.npz").train.labels).tolist() == [8] * 4
+
+
+def test_npz_whose_header_promises_more_than_there_is_memory(tmp_path):
+    header = io.BytesIO()
+    form = {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**4, 10**4)}
+    np.lib.format.write_array_header_1_0(header, form)
+    with zipfile.ZipFile(tmp_path / "mine.npz", "w") as file:
+        file.writestr("images.npy", header.getvalue() + b"too short")
+    with pytest.raises(ValueError, match=r"mine\.npz is not an .npz file of plain arrays, or is damaged"):
+        load(tmp_path / "mine.npz")
 
 
 def test_npz_with_other_names_damaged_or_with_objects_is_refused(tmp_path):
@@ -317,6 +355,27 @@ def test_mixed_sizes_are_refused_unless_a_size_is_given(empty_data, tmp_path):
     with pytest.raises(ValueError, match=r"1.png has shape \(20, 9\), the pictures before it \(5, 6\); give size="):
         load(folder)
     assert load(folder, size=4).train.images.shape == (16, 1, 4, 4)
+    for size in (0, (28, 28), 1.5, "x", True):
+        with pytest.raises(ValueError, match=re.escape(f"size = {size!r}; give a whole number from 1")):
+            load(folder, size=size)
+
+
+def test_grey_pictures_saved_in_colour_are_grey(empty_data, tmp_path):
+    grey = load(_folder(tmp_path / "grey")).train.images
+    for path in _folder(tmp_path / "colour").rglob("*.png"):
+        Image.open(path).convert("RGB").save(path)
+    assert torch.equal(load(tmp_path / "colour").train.images, grey)
+
+
+def test_other_files_are_counted_and_a_link_that_leads_nowhere_is_named(empty_data, tmp_path, capsys):
+    folder = _folder(tmp_path / "pets")
+    for name in ("a.heic", "b.HEIC", "notes"):
+        (folder / "cat" / name).write_bytes(b"")
+    load(folder)
+    assert f"(not read in {folder}: 2 .heic, 1 notes)" in capsys.readouterr().out
+    (folder / "cat" / "z.png").symlink_to("/nowhere.png")
+    with pytest.raises(ValueError, match="z.png is a link that leads nowhere"):
+        load(folder)
 
 
 def test_grey_pictures_among_coloured_ones_become_coloured(empty_data, tmp_path):
@@ -477,6 +536,16 @@ def test_half_a_data_set_is_missing(empty_data, gone):
     (raw / gone).unlink()
     assert datasets.present()["mnist"] == "missing"
     with pytest.raises(DataSetMissing):
+        load("mnist")
+
+
+@pytest.mark.parametrize("left", [0, 1000])
+def test_a_file_of_mnist_that_is_cut_short_is_named_with_the_way_out(empty_data, left):
+    raw = empty_data / "MNIST" / "raw"
+    _small_torchvision(raw)
+    path = raw / "train-images-idx3-ubyte"
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(ValueError, match=r"a file in .*raw is damaged or only half there .*course data import FOLDER"):
         load("mnist")
 
 

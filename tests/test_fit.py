@@ -675,8 +675,12 @@ def test_an_objective_that_does_not_fit_is_refused(digits, objective, message):
 
 
 def test_bad_numbers_are_named(digits):
-    with pytest.raises(ValueError, match="epochs = 0"):
-        run(make_vae(), negative_elbo, digits.train, epochs=0)
+    wrong: dict = {"epochs": (0, 2.5, "ten", None), "lr": ("1e-3", None, -1.0, math.nan, True)}
+    for name, value in [(name, value) for name, values in wrong.items() for value in values]:
+        with pytest.raises(ValueError, match=f"{name} = {value!r}; give "):
+            run(make_vae(), negative_elbo, digits.train, **{name: value})
+    with pytest.raises(ValueError, match="seed = 1.5; give a whole number from 0"):
+        fit(make_vae(), negative_elbo, digits.train, seed=1.5)
     with pytest.raises(ValueError, match=r"lr names \['generator'\]"):
         run(make_gan(), GAN, digits.train, lr={"generator": 1e-3})
     with pytest.raises(ValueError, match="nothing to train in 'encoder'"):

@@ -42,8 +42,10 @@ def test_squared_error_refuses_to_broadcast():
 def test_bytes_are_refused_for_their_differences_wrap_around(metric):
     x = torch.randint(0, 255, (2, 1, 12, 12), dtype=torch.uint8)
     for pair in [(x, x.float()), (x.float(), x), (x, x.flip(0))]:
-        with pytest.raises(ValueError, match="images of torch.uint8: give floats"):
+        with pytest.raises(ValueError, match="images of torch.uint8: give a tensor of floats"):
             metric(*pair)
+    with pytest.raises(ValueError, match="images of ndarray: give a tensor"):
+        metric(x.float().numpy(), x.float().numpy())
 
 
 def test_relative_error_is_one_for_the_mean_and_zero_for_the_truth(rng):
@@ -219,6 +221,8 @@ def test_codes_and_labels_of_different_length_are_refused():
         probe_accuracy(codes, labels[:3], codes, labels, per_class=None)
     with pytest.raises(ValueError, match="4 test codes with 3"):
         probe_accuracy(codes, labels, codes, labels[:3], per_class=None)
+    with pytest.raises(ValueError, match=r"labels \(4, 1\) and \(4,\); give labels \(N,\)"):
+        probe_accuracy(codes, labels[:, None], codes, labels, per_class=None)
 
 
 def test_a_baseline_of_another_shape_and_codes_all_alike_are_refused():

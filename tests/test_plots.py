@@ -193,7 +193,8 @@ def test_of_many_codes_only_some_are_drawn():
 
 
 @pytest.mark.parametrize(
-    ("codes", "labels", "message"), [((5, 3), 5, r"\(5, 3\)"), ((5, 2), 4, r"\(5, 2\), expected \(4, 2\)")]
+    ("codes", "labels", "message"),
+    [((5, 3), 5, r"\(5, 3\)"), ((5, 2), 4, r"\(5, 2\), labels \(4,\); expected"), ((5, 2), (5, 1), r"labels \(5, 1\)")],
 )
 def test_codes_that_do_not_fit_are_refused(codes, labels, message):
     with pytest.raises(ValueError, match=message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils.runtime import ROOT, describe_machine, pick_device, set_seed
+from course_utils.runtime import ROOT, describe_machine, pick_device, set_seed, whole
 
 
 def _draws() -> tuple:
@@ -20,10 +20,17 @@ def test_one_seed_repeats_python_numpy_and_torch():
     assert all(a != b for a, b in zip(_draws(), first, strict=True))
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_out_of_range_is_named(seed):
-    with pytest.raises(ValueError, match=f"seed = {seed} "):
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, "1", None, True, float("nan")])
+def test_a_seed_that_is_none_is_named(seed):
+    with pytest.raises(ValueError, match=f"seed = {seed!r}; give a whole number from 0 to 4294967295"):
         set_seed(seed)
+
+
+@pytest.mark.parametrize("value", [3, 3.0, np.int64(3), np.float32(3)])
+def test_whole_numbers_of_every_type_are_taken_from_the_least_on(value):
+    assert whole("k", value, 3) == 3 and type(whole("k", value, 3)) is int
+    with pytest.raises(ValueError, match="k = .*; give a whole number from 4$"):
+        whole("k", value, 4)
 
 
 def test_the_argument_wins_over_the_environment(monkeypatch):
@@ -64,8 +71,3 @@ def test_the_machine_is_described_without_names():
 
 def test_the_root_is_the_repository():
     assert (ROOT / "course_utils" / "runtime.py").exists()
-
-
-def test_a_seed_that_is_no_whole_number_is_refused():
-    with pytest.raises(ValueError, match="1.5"):
-        set_seed(1.5)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from course_utils import datasets, samples
+from course_utils.datasets import Split
 from course_utils.samples import (
     classifier_two_sample,
     coverage,
@@ -50,6 +52,13 @@ def test_parzen_on_digits_is_the_double_sum_within_a_thousandth_of_a_nat(digits,
     assert found.dtype == torch.float64 and found.shape == (100,)
     torch.testing.assert_close(found.mean(), slow.mean(), rtol=0, atol=1e-3)
     torch.testing.assert_close(found, slow, rtol=0, atol=of_each)
+
+
+@pytest.mark.parametrize(("dimension", "sigma"), [(1, 1e-5), (784, 0.001), (784, 0.005)])
+def test_parzen_is_exact_in_a_window_too_small_for_float32(dimension, sigma):
+    samples = torch.rand(300, dimension, generator=torch.Generator().manual_seed(0))
+    test = torch.cat([samples[:9], 1 - samples[:9]])
+    torch.testing.assert_close(parzen_log_likelihood(samples, test, sigma), direct_parzen(samples, test, sigma))
 
 
 def test_parzen_far_from_the_origin_loses_no_digits(digits):
@@ -384,6 +393,23 @@ EVERY = {
     "parzen_log_likelihood": lambda x, y: parzen_log_likelihood(x, y, 0.2),
     "select_bandwidth": lambda x, y: select_bandwidth(x, y, [0.2]),
 }
+
+
+@pytest.mark.parametrize("metric", EVERY.values(), ids=EVERY)
+def test_every_metric_names_what_is_no_tensor(metric):
+    good = normal(6, 3, 0)
+    for other in (good.numpy(), Split(good, good[:, 0])):
+        for sets in ((good, other), (other, good)):
+            with pytest.raises(ValueError, match=f"is a {type(other).__name__}; give a tensor"):
+                metric(*sets)
+
+
+def test_a_kernel_that_does_not_fit_into_memory_is_refused(monkeypatch):
+    free = SimpleNamespace(available=32 * 12**2)
+    monkeypatch.setattr(samples.psutil, "virtual_memory", lambda: free)
+    assert math.isfinite(mmd(normal(6, 3, 0), normal(6, 3, 1)))
+    with pytest.raises(ValueError, match="13 points need .* GB, .* are free: give fewer"):
+        mmd(normal(6, 3, 0), normal(7, 3, 1))
 
 
 @pytest.mark.parametrize("metric", EVERY.values(), ids=EVERY)
