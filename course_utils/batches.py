@@ -8,6 +8,7 @@ float in [0, 1] there. What does not fit is gathered where it lies; a ``torch.ut
 from __future__ import annotations
 
 import math
+import multiprocessing
 import zlib
 from collections.abc import Iterator
 from typing import Any, TypeAlias
@@ -91,11 +92,13 @@ class Batches:
             yield from map(self.at, self.order(number).to(self.parts[0].device).split(self.batch_size))
             return
         pinned = self.device.type == "cuda"
+        # a class of the notebook itself is not found by a worker that starts anew, as on Windows and macOS
+        here = type(self.data).__module__ == "__main__" and multiprocessing.get_start_method() != "fork"
         loader: DataLoader = DataLoader(
             self.data,
             self.batch_size,
             sampler=self.order(number).tolist(),
-            num_workers=2 if pinned else 0,
+            num_workers=2 if pinned and not here else 0,
             pin_memory=pinned,
             # else it draws from the global one, and the model's noise would change; workers begin from it
             generator=self._generator(number),

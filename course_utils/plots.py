@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -26,6 +27,9 @@ COLOURS |= {"valid": "#D55E00", "wrong": "#D55E00", "other": "#CC79A7"}
 CLASS_COLOURS: tuple[str, ...] = ("#4801D1", "#9BC201", "#5B234A", "#5DBFF2", "#363800")
 CLASS_COLOURS += ("#C4B19D", "#506855", "#B96D92", "#7E812F", "#5770FC")
 
+#: Fonts with Korean letters, of which one is on most machines.
+HANGUL = ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "AppleGothic", "Apple SD Gothic Neo")
+
 #: Markers for the lines of one figure, so that colour is never the only difference.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
@@ -35,7 +39,9 @@ def use_style() -> None:
     style: dict[Any, Any] = {"font.size": 12, "axes.titlesize": 12, "lines.linewidth": 2, "legend.frameon": False}
     style |= {"axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.7, "axes.axisbelow": True}
     style |= {"axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True}
-    plt.rcParams.update(style | {"image.cmap": "gray", "figure.dpi": 100})
+    there = set(font_manager.get_font_names())  # the first of these draws what its predecessor lacks, as Hangul
+    fonts = [font for font in ("DejaVu Sans", *HANGUL) if font in there]
+    plt.rcParams.update(style | {"font.family": fonts} | {"image.cmap": "gray", "figure.dpi": 100})
 
 
 def show_images(

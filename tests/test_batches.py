@@ -184,6 +184,20 @@ def test_a_dataset_without_labels_is_refused_when_labels_are_asked_for(numbers):
         next(iter(Batches(TensorDataset(numbers), with_labels=True)))
 
 
+@pytest.mark.parametrize(
+    ("module", "start", "workers"),
+    [("__main__", "spawn", 0), ("__main__", "fork", 2), ("mine", "spawn", 2), ("mine", "fork", 2)],
+)
+def test_a_dataset_of_the_notebook_itself_has_no_workers_that_would_not_find_it(monkeypatch, module, start, workers):
+    asked = {}
+    monkeypatch.setattr(batches, "DataLoader", lambda *_, **options: asked.update(options) or [])
+    monkeypatch.setattr(batches.multiprocessing, "get_start_method", lambda: start)
+    monkeypatch.setattr(ListOf, "__module__", module)
+    taken = Batches(ListOf([torch.zeros(1)]))
+    taken.device = torch.device("cuda")
+    assert list(taken) == [] and asked["num_workers"] == workers
+
+
 class Noisy(Dataset):
     """Draws anew at every visit, as augmentation does."""
 

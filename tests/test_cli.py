@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -281,3 +282,26 @@ def test_bench_is_wired(monkeypatch, tmp_path):
 def test_a_bench_on_a_device_that_is_not_there_is_one_error():
     result = course("bench", "fit", "--rounds", 1, "--images", 200, "--device", "abacus")
     assert result.exit_code == 1 and "device 'abacus' is not one PyTorch knows" in result.output
+
+
+def test_slides_of_a_notebook_whose_outputs_are_gone_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("course_utils.tools.vendor.fetch", lambda *_: {})
+    monkeypatch.setattr("course_utils.tools.slides.write", lambda *_: [])
+    whole = write_course(tmp_path / "chapters", **{"01_linear": {}, "02_empty": {}})
+    write_notebook(whole / "01_linear.ipynb", "1")
+    write_notebook(whole / "02_empty.ipynb", "1")
+    notebook = json.loads((whole / "01_linear.ipynb").read_text())
+    code = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
+    code["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "1"}]
+    (whole / "01_linear.ipynb").write_text(json.dumps(notebook))
+    arguments = ["slides", "--source", whole, "--output", tmp_path / "out"]
+    assert course(*arguments, "01").exit_code == 0
+    done = course(*arguments)
+    assert done.exit_code == 1 and "02 hold no outputs; make them: course store" in done.output
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp949"])
+def test_an_old_code_page_costs_a_sign_and_not_the_answer(encoding):
+    words = [sys.executable, "-m", "course_utils", "list", "--markdown"]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}, check=True)
+    assert b"02_autoencoder" in done.stdout and b"?" in done.stdout

@@ -7,6 +7,7 @@ import http.server
 import os
 import re
 import shutil
+import socket
 import struct
 import threading
 from pathlib import Path
@@ -322,3 +323,23 @@ def test_real_mnist_is_imported(tmp_path, monkeypatch):
     assert result.exit_code == 0 and "mnist: 8 files written" in result.output, result.output
     assert torchvision.datasets.MNIST(tmp_path / "data", train=True, download=False).data.shape == (60_000, 28, 28)
     shutil.rmtree(tmp_path / "data")
+
+
+def test_a_server_that_says_nothing_is_given_up(home, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [f"http://127.0.0.1:{silent.getsockname()[1]}/"])
+        monkeypatch.setattr(data, "SILENCE", 0.2)
+        result = course("fetch", "mnist")
+    assert result.exit_code == 1 and "mnist could not be downloaded" in result.output
+    assert socket.getdefaulttimeout() is None and list(home.iterdir()) == []
+
+
+def test_archives_that_a_browser_renamed_are_taken_and_unpacked_ones_named(home, source):
+    for number, path in enumerate(sorted((source / "MNIST").iterdir())):
+        path.rename(path.with_name(f"{path.stem}.gz.{number}" if number % 2 else f"{path.stem}.gz (1).GZ"))
+    assert "mnist: 8 files written" in course("import", source / "MNIST").output
+    unpacked = source / "unpacked"
+    unpacked.mkdir()
+    (unpacked / "train-images.idx3-ubyte").write_bytes(b"1")
+    assert f"unpacked ones work in {home / 'MNIST' / 'raw'}" in course("import", unpacked).output

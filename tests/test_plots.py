@@ -378,6 +378,13 @@ def test_the_style_is_set_for_every_figure():
     assert plt.rcParams["font.size"] >= 12 and plt.rcParams["image.cmap"] == "gray"
 
 
+def test_korean_words_are_drawn_where_a_font_has_them(monkeypatch):
+    monkeypatch.setattr(plots.font_manager, "get_font_names", lambda: ["NanumGothic", "DejaVu Sans"])
+    with plt.rc_context():
+        use_style()
+        assert plt.rcParams["font.family"] == ["DejaVu Sans", "NanumGothic"]
+
+
 def test_an_empty_row_and_a_grid_of_one_column_are_refused_by_name():
     with pytest.raises(ValueError, match="'empty'"):
         show_rows({"full": torch.rand(3, 4, 4), "empty": torch.rand(0, 4, 4)})

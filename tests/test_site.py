@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers.pages import texts_and_code
-from helpers.toys import course
+from helpers.toys import course, write_notebook
 
 from course_utils.runtime import ROOT
 from course_utils.tools import run, site, vendor
@@ -152,7 +152,11 @@ def test_the_command_takes_executed_chapters(built, tmp_path):
 
 def test_the_command_takes_stored_chapters_on_demand(built):
     arguments, _, calls = built
-    assert course(*arguments, "--stored").exit_code == 0 and calls == [{}]
+    source = arguments[arguments.index("--source") + 1]
+    for name in "ab":
+        write_notebook(source / f"{name}.ipynb", "1")
+    done = course(*arguments, "--stored")
+    assert done.exit_code == 1 and "hold no outputs; make them: course store" in done.output and calls == [{}]
 
 
 def test_a_chapter_that_failed_stops_the_site_and_names_the_way_out(built):

@@ -81,6 +81,9 @@ class _Group(click.Group):
     """Turns what a person can mend into one sentence, an interruption into its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # an old code page has no minus sign
         try:
             with told(OSError, ImportError, notebooks.NotebookError), told(NoCourse, folders.NotOurs, refused=True):
                 return super().invoke(ctx)
@@ -93,6 +96,14 @@ class _Group(click.Group):
 @click.version_option(package_name="course-utils", message="%(version)s")
 def main() -> None:
     """Run the course on autoencoders and generative models, and what it needs."""
+
+
+def _name_cleared(chapters: Iterable[Chapter]) -> None:
+    """Say of stored chapters that their outputs are gone, as pages without a figure would not."""
+    if cleared := [chapter.number for chapter in chapters if notebooks.is_cleared(notebooks.read(chapter.path))]:
+        raise click.ClickException(
+            f"without figures, for {', '.join(cleared)} hold no outputs; make them: course store"
+        )
 
 
 def choose(names: Sequence[str], source: Path) -> list[Chapter]:
@@ -335,6 +346,7 @@ def slides(chapters, source: Path, output: Path, executed: Path) -> None:
         for line in slides.write(chosen, source, output, executed, vendor.fetch(slides.SCRIPTS)):
             click.echo(line)
     click.echo(f"\nlectures: {output / 'index.html'}")
+    _name_cleared(chosen)
 
 
 @main.command("site")
@@ -367,6 +379,7 @@ def make_site(stored, jobs, target: Path, source: Path, output: Path) -> None:
         page = site.build(source, target, executed)
     size = sum(path.stat().st_size for path in page.parent.rglob("*") if path.is_file()) / 1e6
     click.echo(f"{page} · {size:.0f} MB in all")
+    _name_cleared(read_chapters(source) if stored else [])
 
 
 @main.command("vendor")

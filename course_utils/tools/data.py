@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import gzip
+import re
 import shutil
+import socket
 import tempfile
 import zlib
 from pathlib import Path
@@ -24,6 +26,7 @@ from course_utils.runtime import replacing
 SPACE = {"mnist-5k": "1 MB", "mnist": "67 MB", "fashion-mnist": "86 MB"}
 SPACE |= {"street-digits": "50 MB", "svhn": "246 MB", "svhn-extra": "1.3 GB"}
 #: The sets that come as files, which can be downloaded or imported, and those that need none.
+SILENCE = 60  # seconds after which a server that says nothing is given up
 FETCHED = (*datasets.TORCHVISION, *datasets.SVHN)
 WITHOUT = {datasets.EMBEDDED: "is embedded", datasets.DRAWN: "is drawn on this machine at its first use"}
 
@@ -57,7 +60,9 @@ def fetch(name: str) -> str:
         return f"{name} is already in {raw}: nothing to download"
     datasets.data_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=datasets.data_dir(), prefix=".incoming-") as folder:
+        usual = socket.getdefaulttimeout()
         try:
+            socket.setdefaulttimeout(SILENCE)
             _download(name, Path(folder))
         except (RuntimeError, OSError, EOFError, zlib.error) as error:
             reason = " ".join(str(error).split())[:300]
@@ -66,6 +71,8 @@ def fetch(name: str) -> str:
                 f"{name} could not be downloaded ({reason}). Other ways: copy {', '.join(files)} from a machine that "
                 f"has them and run `course data import FOLDER`, or use datasets.load({other!r})"
             ) from error
+        finally:
+            socket.setdefaulttimeout(usual)
         return _take(name, {path.name: path for path in Path(folder).rglob("*") if path.name in files})
 
 
@@ -86,7 +93,7 @@ def import_folder(folder: Path) -> tuple[list[str], list[str]]:
     found: dict[str, dict[str, Path]] = {}
     done, refused, ignored = [], [], []
     for path in (path for path in sorted(folder.rglob("*")) if path.is_file()):
-        md5 = calculate_md5(path) if path.suffix in (".gz", ".mat") else ""
+        md5 = calculate_md5(path) if {".gz", ".mat"} & set(re.findall(r"\.[a-z]+", path.name.lower())) else ""
         if md5 in known:
             name, file = known[md5]
             found.setdefault(name, {}).setdefault(file, path)
@@ -104,6 +111,8 @@ def import_folder(folder: Path) -> tuple[list[str], list[str]]:
         done.append(f'ignored: {shown} (for files of your own write datasets.load("path/to/file.npz"))')
     if not found and not refused:
         known_files = "such as train-images-idx3-ubyte.gz or train_32x32.mat"
+        if any(folder.rglob("*ubyte")):  # a checksum is known of the archives alone
+            known_files += f"; unpacked ones work in {_files('mnist')[0]}"
         refused.append(f"{folder} holds none of the files of MNIST, Fashion-MNIST or SVHN, {known_files}")
     return done, refused
 

@@ -89,6 +89,12 @@ def outputs(cell: dict) -> list[dict]:
     return cell.get("outputs", [])
 
 
+def is_cleared(notebook: dict) -> bool:
+    """Tell whether no code cell of a notebook, of which there are some, holds an output."""
+    cells = code_cells(notebook)
+    return bool(cells) and not any(map(outputs, cells))
+
+
 def tags(cell: dict) -> list[str]:
     """Return the tags of a cell."""
     return cell["metadata"].get("tags", [])
