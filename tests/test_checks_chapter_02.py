@@ -279,6 +279,12 @@ WRONG = [
     ("exercise_4", partial(sparse, norm=lambda w: w.norm(dim=0).detach()), "reach the decoder's"),
     ("exercise_4", partial(sparse, size=lambda z: z.detach().abs()), "reach the encoder's"),
     ("exercise_4", with_terms(activity=lambda t, b: t["activity"].item()), "graph"),
+    ("exercise_4", with_terms(reconstruction=lambda t, b: t["reconstruction"].detach()), "graph"),
+    (
+        "exercise_4",
+        with_terms(loss=lambda t, b: t["reconstruction"].detach() + b * t["activity"]),
+        "squared error in the loss has no gradient",
+    ),
     ("exercise_4", partial(sparse, size=torch.ones_like), "codes are missing"),
     ("exercise_4", partial(sparse, norm=lambda w: w.norm()), "mean over images of"),
     ("exercise_4", partial(sparse, sign=-1), "subtracted"),

@@ -187,13 +187,14 @@ def exercise_4(sparse_objective: Function) -> str:
             z = model.encoder(x)
             errors, lengths = (x - model.decoder(z)).square().sum(1), model.out.weight.norm(dim=0)
         _judge_terms(terms, errors, z, lengths, model.out.weight.detach(), weight)
-        for name in ("loss", "activity"):
-            expect_graph(terms[name])
-        parts = {"decoder's weights": model.out.weight, "encoder's weights": model.into.weight}
-        slopes = torch.autograd.grad(terms["activity"], list(parts.values()), allow_unused=True)
-        for name, slope in zip(parts, slopes, strict=True):
-            if slope is None:
-                raise Misconception(f"the penalty does not reach the {name}: something on the way was detached")
+        for term in terms.values():
+            expect_graph(term)
+        reached = {"penalty does not reach the decoder's weights": (terms["activity"], model.out.weight)}
+        reached["penalty does not reach the encoder's weights"] = terms["activity"], model.into.weight
+        reached["squared error in the loss has no gradient"] = terms["loss"], model.out.bias
+        for words, (term, part) in reached.items():
+            if torch.autograd.grad(term, part, retain_graph=True, allow_unused=True)[0] is None:
+                raise Misconception(f"the {words}: something on the way was detached")
     return "a unit pays for what it draws, in whatever unit its code is measured"
 
 
@@ -219,8 +220,8 @@ def _judge_terms(terms: Any, errors: Tensor, z: Tensor, lengths: Tensor, strokes
         (z.abs() * lengths).sum(): "you summed over the images as well: average over the batch",
         (z.abs() * lengths).mean(): "you averaged over the units; sum over them, average over images",
         (z.abs() * lengths**2).sum(1).mean(): "you took squared lengths: a penalty that rescaling can still dodge",
-        (z.square() * lengths.square()).sum(1).mean(): "squares make many small activities cheap, so that nothing "
-        "becomes sparse; take |z_k| times the length",
+        (z.square() * lengths.square()).sum(1).mean(): "squares make many small activities cheap, so that few "
+        "units are switched off; take |z_k| times the length",
         (z.abs() * rows).sum(1).mean() if len(rows) == len(lengths) else None: "these are the lengths of the rows, one "
         "for each pixel; unit k draws with column k",
         (z.abs() @ strokes.abs().T).sum(1).mean(): "you summed |weights|; the length of a column is the root of its "
@@ -315,12 +316,10 @@ def exercise_6(honest_accuracy: Function) -> str:
         valid, test = rand(settings, draws, seed=seed), rand(settings, draws, seed=seed + 50)
         chosen = valid.mean(1).argmax()
         right, best_test = test[chosen].mean(), test.mean(1).max()
-        by_median = test[valid.quantile(0.5, dim=1).argmax()].mean()
+        by_median, by_draw = (test[v.argmax()].mean() for v in (valid.quantile(0.5, dim=1), valid.amax(1)))
         slips = {
             by_median: "that is the setting with the best *median*; asked is the best mean over the draws",
-            test[
-                valid.amax(1).argmax()
-            ].mean(): "that is the setting with the best single draw; asked is the best mean",
+            by_draw: "that is the setting with the best single draw; asked is the best mean",
             best_test: "that is the best setting of the *test* table: a number chosen "
             "on test data is no estimate any more; choose on `valid`",
             test.amax(0).mean(): "that takes for every draw the best test value; choose one setting, on `valid`",
