@@ -229,6 +229,7 @@ WRONG = [
     ("exercise_4", loss_of(rec=lambda r: 0 * r.sum()), "KL alone"),
     ("exercise_4", loss_of(rec=lambda r: r.mean()), "averaged over the pixels"),
     ("exercise_4", loss_of(kl=lambda k: k.mean()), "averaged over the latent"),
+    ("exercise_4", loss_of(rec=lambda r: r.mean(), kl=lambda k: k.mean()), "both terms are averaged"),
     ("exercise_4", loss_of(rec=lambda r: r.sum(), kl=lambda k: k.sum()), "grows with the batch"),
     ("exercise_4", loss_of(rec=lambda r: r.sum()), "reduction='sum'"),
     ("exercise_4", loss_of(kl=lambda k: k.sum()), "KL is summed over the batch"),
@@ -271,6 +272,7 @@ WRONG = [
         "σ stands",
     ),
     ("exercise_6", terms(error_weight=2), "the 2 of"),
+    ("exercise_6", lambda x, y, m, v, s: elbo(x, y, m, v, s) - x[0].numel() / 2 * math.log(s), "in the constant"),
     ("exercise_6", terms(kl_weight=-1), "wrong sign"),
     ("exercise_6", mean_kl, "averaged over the lat"),
     ("exercise_6", lambda x, *a: terms(kl_weight=len(x))(x, *a), "KL is summed over the"),
@@ -301,6 +303,7 @@ WRONG = [
 RIGHT = [
     ("exercise_1", in_numpy),
     ("exercise_1", lambda *g: torch.stack(table(*g))),
+    ("exercise_1", lambda *g: np.array([value.item() for value in table(*g)])),
     ("exercise_2", lambda w: w.amax(0) + (w - w.amax(0)).exp().mean(0).log()),
     ("exercise_2", lambda w: np.logaddexp.reduce(w.double().numpy()) - np.log(len(w))),
     ("exercise_3", lambda r, u: -torch.log(1 - u) / r),

@@ -32,7 +32,7 @@ def exercise_1(bound_and_gap: Function) -> str:
 
 def _judge_table(answer: Function, prior: Tensor, likelihood: Tensor, q: Tensor) -> None:
     result = answer(*(values.clone() for values in (prior, likelihood, q)))
-    if isinstance(result, Tensor):
+    if getattr(result, "ndim", 0) == 1:  # a tensor or an array
         result = tuple(result)
     if result is not None and not (isinstance(result, tuple | list) and len(result) == 3):
         raise Misconception("asked are three numbers: log p(x), the ELBO and the gap, as `return evidence, elbo, gap`")
@@ -94,9 +94,7 @@ def exercise_2(iw_bound: Function) -> str:
         words = "exp of a log-weight underflows to zero, or overflows: torch.logsumexp subtracts the largest one first"
         _refuse(not torch.isfinite(value).all(), words)
         slips = {
-            log_w.double().mean(
-                0
-            ): "that is the mean of the logarithms, the ELBO with k draws, not the log of the mean",
+            log_w.double().mean(0): "that is the mean of the logarithms, the ELBO with k draws: average before log",
             total: "the sum of the weights is not divided by k: subtract log k, else it is no bound",
             total - k: "subtract log k, not k: a factor on the weights adds to the logarithm",
             total / k: "the division by k belongs inside the logarithm: subtract log k",
@@ -212,6 +210,7 @@ def _judge_loss(result: Any, x: Tensor, encoder: _Noted, decoder: _Noted) -> Non
         kl: "that is the KL alone; the reconstruction is missing",
         each.mean() + kl: "the reconstruction is averaged over the pixels, as reduction='mean' does: sum over pixels",
         rec + kls.mean(): "the KL is averaged over the latent dimensions: sum over dimensions, mean over the batch",
+        each.mean() + kls.mean(): "both terms are averaged over their dimensions: sum these, average over the batch",
         count * rec + count * kl: "summed over the batch: the loss then grows with the batch",
         count * rec + kl: "the reconstruction is summed over the batch as well, as reduction='sum' does",
         rec + count * kl: "the KL is summed over the batch as well: average over the batch",
@@ -332,6 +331,7 @@ def _elbo_slips(
         -summed / count: "that is the ELBO; the loss is its negative (patient 'sign' of the clinic)",
         error / (2 * sigma) + constant + kl: "σ stands where σ² belongs: the squared error is divided by 2σ²",
         2 * known + constant + kl: "the 2 of 1/(2σ²) is missing in the squared error's term",
+        known + constant - pixels / 2 * math.log(sigma) + kl: "σ stands where σ² belongs in the constant D/2·log 2πσ²",
         known + constant - kl: "the KL has the wrong sign: it is a price, so it adds to the loss",
         known + constant + each.mean(): "the KL is averaged over the latent dimensions (patient 'averaged')",
         known + constant + count * kl: "the KL is summed over the batch as well: average over the batch",
