@@ -134,6 +134,10 @@ def unnormalised(world, prior, y, sigma):
     return prior * (-(y[:, None] - world).square().sum(2) / (2 * sigma**2)).exp() @ world
 
 
+def prior_afterwards(world, prior, y, sigma):  # multiplied after the weights were divided by their sum
+    return prior * (-(y[:, None] - world).square().sum(2) / (2 * sigma**2)).softmax(1) @ world
+
+
 def best_only(world, prior, y, sigma):
     return world[(prior.log() - (y[:, None] - world).square().sum(2) / (2 * sigma**2)).argmax(1)]
 
@@ -271,6 +275,7 @@ WRONG = [
     ("exercise_3", balance(lambda lam, v: lam**2 / (lam**2 + v), g), "variances already"),
     ("exercise_3", balance(lambda lam, v: (lam > v).double(), g), "whole components"),
     ("exercise_3", balance(lambda lam, v: lam * 0 + 0.5, g), "not those of (4.2)"),
+    ("exercise_3", balance(g, f), "factors first"),
     ("exercise_3", balance(lambda lam, v: f(lam, v)[:2], g), "shape (2"),
     ("exercise_3", balance(f, lambda lam, v: lam * (1 - f(lam, v)) ** 2), "noise let through, σ²"),
     ("exercise_3", balance(f, lambda lam, v: v * f(lam, v) ** 2), "signal lost, λ"),
@@ -301,6 +306,7 @@ WRONG = [
     ("exercise_2", lambda w, p, y, s: posterior_mean(w, p, y, s, size=w.shape[1]), "averaged over the pixels"),
     ("exercise_2", lambda w, p, y, s: posterior_mean(w, p, y, s**0.5), "σ stands where"),
     ("exercise_2", unnormalised, "divide by their sum"),
+    ("exercise_2", prior_afterwards, "divide by their sum"),
     ("exercise_2", underflows, "underflows"),
     ("exercise_2", best_only, "that is one picture"),
     ("exercise_2", lambda w, p, y, s: w[torch.cdist(y, w).argmin(1)], "that is one picture"),
@@ -314,6 +320,7 @@ WRONG = [
     ("exercise_6", walked(keep=lambda s, n: n / s, fresh=lambda s, n: n), "too much noise: a share"),
     ("exercise_6", walked(fresh=lambda s, n: n), "too much noise: with"),
     ("exercise_6", walked(fresh=lambda s, n: 0), "fresh noise is missing"),
+    ("exercise_6", walked(fresh=lambda s, n: math.sqrt(abs(n**2 - (n / s) ** 2 * s**2))), "or its factor is 0"),
     ("exercise_6", walked(fresh=lambda s, n: rest(s, n) ** 2), "is a variance"),
     ("exercise_6", walked(fresh=lambda s, n: n - n**2 / s), "standard deviations do not"),
     ("exercise_6", walked(fresh=lambda s, n: math.sqrt(1 - (n / s) ** 2)), "before the root"),
@@ -337,6 +344,7 @@ WRONG = [
 
 RIGHT = [
     ("exercise_2", by_loops),
+    ("exercise_2", lambda w, p, y, s: posterior_mean(w, p, y, s).float().tolist()),
     ("exercise_6", by_variances),
     ("exercise_4", torch.nn.functional.dropout),
     ("exercise_4", lambda x, p: x * (torch.rand_like(x) >= p) / (1 - p)),

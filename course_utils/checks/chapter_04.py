@@ -131,7 +131,8 @@ def _judge_mean(answer: Tensor, world: Tensor, prior: Tensor, y: Tensor, sigma: 
         "differences of all pixels are added",
         mean(exponent, 0): "the weights add up to 1 over the noisy pictures; for each noisy picture they must add up "
         "to 1 over the world",
-        exponent.exp() @ world: "the weights do not add up to 1: divide by their sum",
+        (exponent.exp() @ world, prior * (-squared / (2 * sigma**2)).softmax(1) @ world): "the weights do not add up "
+        "to 1: divide by their sum",
         (world[exponent.argmax(1)], world[squared.argmin(1)]): "that is one picture, the most probable or the "
         "nearest; asked is the mean over all, each with its weight",
         (prior @ world).expand_as(y): "that is the mean before anything was seen: y is not used",
@@ -169,6 +170,7 @@ def _judge_balance(wiener_balance: Function, lam: Tensor, sigma: float) -> None:
         lam.sqrt() / (lam.sqrt() + sigma): "standard deviations do not add; use the variances λ and σ²",
         lam**2 / (lam**2 + v): "the eigenvalues are variances already: do not square them",
         (lam > v).double(): "that keeps or drops whole components; the best factors lie in between",
+        lam * v / (lam + v): "that is the error that is left: return the factors first, then the errors",
     }
     otherwise = "the factors are not those of (4.2): signal variance over signal plus noise variance"
     compare(factors, right, slips, otherwise)
@@ -318,13 +320,11 @@ def _judge_walk(answer: Tensor, r: Function, x: Tensor, levels: list[float], eps
         (walk(1, rest), walk(1, lambda s, n: n)): "too much noise: a share σ'/σ of the old noise is all that the next "
         "level has room for; keep (σ'/σ)²",
         walk(2, lambda s, n: n): "too much noise: with the part that is kept, the variances must add up to σ'²",
-        walk(2, lambda s, n: 0): "the fresh noise is missing, so the level is lower than σ'",
+        walk(2, lambda s, n: 0): "the fresh noise is missing, or its factor is 0: the variance kept is (σ'/σ)⁴·σ²",
         walk(2, lambda s, n: rest(s, n) ** 2): "that factor is a variance; noise is multiplied by its root",
-        walk(2, lambda s, n: n - n**2 / s): "variances add, standard deviations do not: σ'² minus the variance of the "
-        "part that is kept, then the root",
+        walk(2, lambda s, n: n - n**2 / s): "standard deviations do not add: σ'² less the variance kept, then the root",
         walk(2, lambda s, n: math.sqrt(1 - (n / s) ** 2)): "the factor σ' is missing before the root",
-        walk(2, lambda s, n: math.sqrt(s**2 - n**2)): "that is what was taken away between the levels; asked is what "
-        "is missing up to σ'",
+        walk(2, lambda s, n: math.sqrt(s**2 - n**2)): "that is what was taken away; asked is what is missing up to σ'",
         walk(math.inf, lambda s, n: n): "all of the old noise is thrown away; keep (σ'/σ)² of it",
         walk(2, rest, epsilon[:1].expand_as(epsilon)): "every step uses the same noise: epsilon[k] is for step k",
         walk(2, rest, epsilon.flip(0)): "the noises are used in reverse: epsilon[0] is for the first step",
