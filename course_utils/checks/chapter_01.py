@@ -42,7 +42,7 @@ def exercise_1(log_likelihood: Function) -> str:
             (right / math.log(10), right / math.log(2)): "this is in another base of the logarithm; nats need the "
             "natural logarithm",
             right + coefficient: "this has the binomial coefficient: the probability of so many heads in *any* order. "
-            "Asked was the given order (section 2, The bent coin, from (1.5) on)",
+            "Asked was the given order (section 2, The bent coin, before (1.5))",
         }
         otherwise = (
             f"for θ = {theta}, {heads} heads in {tosses} tosses it gives {value:.6g}, not the sum over the tosses of "
