@@ -187,9 +187,7 @@ def _compare_paddings(padding: Function, cases: Sequence[tuple[int, ...]]) -> No
         "over: solve (3.11) for output_padding",
         lambda i, f, s, p: (i + 2 * p - f) // s: "// gives the quotient; what was thrown away is the remainder, %",
     }
-    otherwise = (
-        "for i = {0}, f = {1}, s = {2}, p = {3} your output_padding of {value:g} leads to {0}{off:+g}, see (3.11)"
-    )
+    otherwise = "for i = {0}, f = {1}, s = {2}, p = {3} output_padding {value:g} leads to i {off:+g}, not to i"
     compare_all(padding, cases, right, slips, otherwise)
 
 
