@@ -48,6 +48,7 @@ def exercise_1(answer: Any) -> str:
         _stamp(x, w.T): "rows and columns of the kernel are exchanged",
         right.T: "rows and columns of the result are exchanged: row 0 holds what the upper halves of the stamps of 1 "
         "and 2 leave",
+        right.flatten(): "the nine numbers are right, but they stand in one row: give three rows of three",
         (collected, collected.view(1, 1)): "that collects: it is the ordinary convolution, one number. A transposed "
         "convolution spreads four numbers over 3×3 places",
     }
@@ -186,9 +187,7 @@ def _compare_paddings(padding: Function, cases: Sequence[tuple[int, ...]]) -> No
         "over: solve (3.11) for output_padding",
         lambda i, f, s, p: (i + 2 * p - f) // s: "// gives the quotient; what was thrown away is the remainder, %",
     }
-    otherwise = (
-        "for i = {0}, f = {1}, s = {2}, p = {3} your output_padding of {value:g} leads to {0}{off:+g}, see (3.11)"
-    )
+    otherwise = "for i = {0}, f = {1}, s = {2}, p = {3} output_padding {value:g} leads to i {off:+g}, not to i"
     compare_all(padding, cases, right, slips, otherwise)
 
 
@@ -231,6 +230,7 @@ def _wrong_stamps(x: Tensor, w: Tensor, s: int, p: int, extra: int) -> dict[Tens
         _transposed(x, w.flip(2, 3), s, p, extra): "the kernel is the wrong way round: a stamp is the kernel as it is; "
         "only if you collect from inserted zeros is it flipped, once, see (3.9)",
         _transposed(x, w.transpose(2, 3), s, p, extra): "rows and columns of the kernel are exchanged",
+        _transposed(x, w, s, p, extra).transpose(2, 3): "rows and columns of the result are exchanged",
         _transposed(x, w, 1, p, extra): "the stride has no effect: pixel (r, c) is stamped at (s·r, s·c)",
         _transposed(x, w.transpose(0, 1), s, p, extra) if w.shape[0] == w.shape[1] else None: "the channels are "
         "exchanged: weight[i, o] is the stamp that input channel i puts on output channel o",
@@ -326,11 +326,9 @@ def _compare_phases(value: Tensor, w: Tensor, s: int) -> None:
     f, right = len(w), _sums(w, s)
     counts = _sums(torch.ones_like(w), s)
     blocks = [w[a * f // s : (a + 1) * f // s, b * f // s : (b + 1) * f // s].sum() for a in range(s) for b in range(s)]
-    fits = slice(f // s * s)
+    fitting = w[: f // s * s, : f // s * s]
     slips = {
-        _sums(
-            w[fits, fits], s
-        ): "the rest of the kernel is dropped where the stride does not divide its size; slices with "
+        _sums(fitting, s): "the rest of the kernel is dropped where the stride does not divide its size; slices with "
         "a step, w[r::s], keep it",
         right.T: "row and column phase are exchanged: entry (r, q) belongs to the rows r, r + s, …",
         torch.stack(blocks).view(s, s): "you summed neighbouring entries in blocks; the entries that reach one place "
