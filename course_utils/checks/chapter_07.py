@@ -226,10 +226,7 @@ ANSWERS = {
 #: What a wrong choice shows, of one question or of any ("*").
 WRONG_CHOICES: Mapping[tuple[str, str], str] = {
     ("copies", "look at samples"): "copies look perfect; that is what makes them dangerous",
-    (
-        "copies",
-        "nearest neighbour in pixels",
-    ): "with one pixel of shift the nearest is often another picture (section 8)",
+    ("copies", "nearest neighbour in pixels"): "with one pixel of shift another one is often nearer (section 8)",
     ("copies", "Fréchet distance"): "it never looks at the training images, so it cannot know that a picture is a copy",
     ("copies", "two-sample test"): "it never looks at the training images, so it cannot know that a picture is a copy",
     ("copies", "coverage"): "copies of all training images cover the data as well as other digits do",
