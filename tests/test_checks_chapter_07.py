@@ -118,6 +118,18 @@ RIGHT = [
     ("exercise_4", lambda b, c: round(size(b, c))),
     ("exercise_5", lambda real, drawn, k: samples.coverage(real, drawn, k=k)),
     ("exercise_6", {question: f" {name.upper()} " for question, name in CHOICES.items()}),
+    ("exercise_6", CHOICES | {"published": None}),
+    ("exercise_1", lambda a, b, c: sum(k.numpy()[~np.eye(len(k), dtype=bool)].mean() for k in (a, b)) - 2 * c.mean()),
+    (
+        "exercise_3",
+        lambda s, w, d: [
+            torch.distributions.Normal(0.0, w).log_prob(torch.zeros(d)).sum()
+            + torch.logsumexp(-r / (2 * w**2), 0)
+            - math.log(len(r))
+            for r in s
+        ],
+    ),
+    ("exercise_5", lambda real, drawn, k: np.float32(covered(real, drawn, k))),
 ]
 WRONG = [
     ("exercise_1", lambda a, b, c: a.mean() + b.mean() - 2 * c.mean(), "leave the diagonals out"),
@@ -178,6 +190,7 @@ WRONG = [
     ("exercise_4", lambda b, c: size(b, c) + 100, "solve (7.12)"),
     ("exercise_5", lambda r, d, k: covered(r, d, k, own=1), "do not count it as a neighbour"),
     ("exercise_5", precision, "precision with this k"),
+    ("exercise_5", lambda r, d, k: covered(r, d, k, own=-1), "look at (7.15)"),
     ("exercise_5", lambda r, d, k: precision(d, r, k), "that is recall"),
     ("exercise_5", lambda r, d, k: covered(r, d, k, least=lambda x: x.amin(1).square()), "look at (7.15)"),
     ("exercise_5", lambda r, d, k: 100 * covered(r, d, k), "per cent"),
@@ -187,15 +200,17 @@ WRONG = [
     ("exercise_5", lambda r, d, k: covered(r, d, k, least=lambda x: x.mean(1)), "look at (7.15)"),
     ("exercise_6", CHOICES | {"copies": "nearest neighbour in pixels"}, "one pixel of shift"),
     ("exercise_6", CHOICES | {"copies": "look at samples"}, "copies look perfect"),
-    ("exercise_6", CHOICES | {"copies": "two-sample test"}, "training images pass it"),
+    ("exercise_6", CHOICES | {"copies": "two-sample test"}, "never looks at the training images"),
     ("exercise_6", CHOICES | {"classes": "precision"}, "does not ask what is missing"),
-    ("exercise_6", CHOICES | {"diversity": "recall"}, "drawn from with replacement"),
+    ("exercise_6", CHOICES | {"diversity": "recall"}, "comes often have radius 0"),
     ("exercise_6", CHOICES | {"difference": "Fréchet distance"}, "has no p-value"),
-    ("exercise_6", CHOICES | {"likelihood": "Parzen window"}, "starved of samples"),
+    ("exercise_6", CHOICES | {"likelihood": "Parzen window"}, "too few samples"),
     ("exercise_6", CHOICES | {"published": "Fréchet distance"}, "not of one kind"),
     ("exercise_6", CHOICES | {"published": "look at samples"}, "if the fault were there"),
     ("exercise_6", {"copies": CHOICES["copies"]}, "'classes' has no answer yet"),
     ("exercise_6", dict.fromkeys(CHOICES, "…"), "'copies' has no answer yet"),
+    ("exercise_6", CHOICES | {"copies": None}, "if the fault were there"),
+    ("exercise_6", CHOICES | {"copies": "Fréchet distance"}, "cannot know that a picture is a copy"),
     ("exercise_6", list(CHOICES.values()), "a dictionary"),
 ]
 

@@ -32,9 +32,9 @@ def exercise_1(unbiased_mmd: Function) -> str:
             "by n² and m²; there are n(n − 1) and m(m − 1) pairs left",
             mean_x + mean_y - mixed: "the mixed term counts twice, for x with y and y with x",
             mean_x + mean_y + 2 * mixed: "the mixed term is subtracted",
-            off_x + off_y - 2 * kxy.sum(): "sums instead of means",
+            off_x + off_y - 2 * kxy.sum(): "these are sums instead of means: divide each sum by its number of pairs",
             mean_x - 2 * kxy.sum() + off_y: "only the first term is a mean: the expectation belongs around all three "
-            "kernels (often printed otherwise)",
+            "kernels",
             (mean_x + mean_y) / 2 - 2 * mixed: "each pair counts once there, but is divided by n(n − 1), which counts "
             "every pair twice",
             mean_x + off_y / (n * (n - 1)) - 2 * mixed: "the second set has m points, its sum is divided by m(m − 1)",
@@ -226,20 +226,20 @@ ANSWERS = {
 #: What a wrong choice shows, of one question or of any ("*").
 WRONG_CHOICES: Mapping[tuple[str, str], str] = {
     ("copies", "look at samples"): "copies look perfect; that is what makes them dangerous",
-    ("copies", "nearest neighbour in pixels"): "one pixel of shift, and the nearest picture is another one (section 8)",
-    ("copies", "Fréchet distance"): "training images have the Fréchet distance of unseen digits: copies pass",
-    ("copies", "two-sample test"): "training images pass it: they do come from the distribution",
-    ("copies", "coverage"): "copies of all training images cover the data",
+    ("copies", "nearest neighbour in pixels"): "with one pixel of shift another one is often nearer (section 8)",
+    ("copies", "Fréchet distance"): "it never looks at the training images, so it cannot know that a picture is a copy",
+    ("copies", "two-sample test"): "it never looks at the training images, so it cannot know that a picture is a copy",
+    ("copies", "coverage"): "copies of all training images cover the data as well as other digits do",
     ("classes", "precision"): "precision does not ask what is missing",
     ("classes", "Fréchet distance"): "it rises, as it does for blur and noise; which class is missing it cannot say",
     ("classes", "coverage"): "it falls, but does not say that it is classes that are missing",
     ("diversity", "precision"): "precision asks whether pictures are plausible; one picture again and again is",
-    ("diversity", "recall"): "a table that is drawn from with replacement has radius 0 around every repetition: recall "
-    "falls for that reason alone (section 9)",
+    ("diversity", "recall"): "the balls around a picture that comes often have radius 0: recall falls for that reason "
+    "alone (section 9)",
     ("diversity", "class histogram"): "all ten classes may be there, each with one picture",
     ("difference", "Fréchet distance"): "with few pictures it is large even if nothing differs, and has no p-value",
     ("difference", "look at samples"): "the eye has no p-value",
-    ("likelihood", "Parzen window"): "it is blurred and starved of samples, and can reverse the order of bounds",
+    ("likelihood", "Parzen window"): "it is blurred, has too few samples, and can reverse the order of bounds",
     ("likelihood", "Fréchet distance"): "it looks at samples; asked is the probability of unseen digits",
     ("published", "Fréchet distance"): "the value depends on the features, on n and on the pictures' preparation: the "
     "two numbers are not of one kind",
@@ -253,7 +253,7 @@ def exercise_6(choices: Mapping[str, str]) -> str:
         raise Misconception(f"assign a dictionary, question → instrument, not a {type(choices).__name__}")
     known = {(question, name.lower()): message for (question, name), message in WRONG_CHOICES.items()}
     for question, right in ANSWERS.items():
-        words = str(choices.get(question) or "").strip().lower()
+        words = str(choices.get(question, "")).strip().lower()
         if words in ("", "ellipsis", "…"):
             raise Misconception(f"the question {question!r} has no answer yet")
         if words not in {name for _, name in known} | {name.lower() for name in ANSWERS.values()}:
