@@ -44,6 +44,11 @@ def grad_left_off(model, batches):
     return mean_of(model, batches)
 
 
+def requires_no_grad(model, batches):
+    model.requires_grad_(False)
+    return mean_of(model, batches)
+
+
 def nothing(model, batches):
     mean_of(model, batches)
 
@@ -263,6 +268,7 @@ WRONG = [
     ("exercise_1", lambda error, D: 0.3, "derivative"),
     ("exercise_2", thaws_parts, "frozen"),
     ("exercise_2", grad_left_off, "switched off"),
+    ("exercise_2", requires_no_grad, "switched off"),
     ("exercise_2", nothing, "without a return"),
     ("exercise_3", lambda x, d: pca(x, 2), "not PCA's reconstruction"),
     ("exercise_4", partial(sparse, norm=lambda w: torch.ones(w.shape[1])), "lengths are missing"),

@@ -66,7 +66,7 @@ def exercise_2(test_error: Function) -> str:
 def _watched(test_error: Function, model: nn.Module, batches: list[Tensor]) -> tuple[Any, list[bool], list[bool]]:
     """Call the answer; return its value, and for every pass whether dropout was on and whether a graph was built."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    own = [(module, module.training) for module in model.modules()]
+    own, asked = [(m, m.training) for m in model.modules()], [p.requires_grad for p in model.parameters()]
     modes: list[bool] = []
     graphs: list[bool] = []
 
@@ -91,7 +91,7 @@ def _watched(test_error: Function, model: nn.Module, batches: list[Tensor]) -> t
     if changed:
         raise Misconception("the weights have changed: testing must not step the optimiser (patient 1 of the clinic)")
     _judge_modes([mode for _, mode in own], now)
-    if left_off:
+    if left_off or asked != [p.requires_grad for p in model.parameters()]:
         raise Misconception("gradients were left switched off for all that follows: use `with torch.no_grad():`")
     return value, modes, graphs
 
@@ -257,7 +257,7 @@ def exercise_5(draw: Function) -> str:
         factors = torch.tril(randn(parts, d, d, seed=d)) + 2 * torch.eye(d)
         means = 60 * torch.eye(d, dtype=torch.float64)[torch.arange(parts) % d] * torch.arange(1, parts + 1)[:, None]
         weights = torch.tensor([0.6, 0.3, 0.1][:parts]) / sum([0.6, 0.3, 0.1][:parts])
-        covariances, count = factors @ factors.mT, 6000
+        covariances, count = factors @ factors.mT, 20_000
         given = weights.float(), means.float(), covariances.float(), count  # the type that torch.randn has
         x = as_tensor(draw(*given), (count, d), ": one code in each row")
         first, again = (as_tensor(draw(*given[:3], 40), (40, d)) for _ in range(2))
