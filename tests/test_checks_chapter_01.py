@@ -7,6 +7,7 @@ import torch
 from helpers.answers import Answers
 from scipy import stats
 from scipy.special import logsumexp, rel_entr
+from torch.nn import functional as F
 
 from course_utils.checks import chapter_01 as check
 
@@ -243,6 +244,8 @@ WRONG = [
     ("exercise_3", lambda p, q: (p * (np.log(p) - np.log(q))).sum(), "costs nothing"),
     ("exercise_3", lambda p, q: divergence(p, q + 1e-9), "infinite"),
     ("exercise_3", lambda p, q: divergence(p[q > 0], q[q > 0]), "infinite"),
+    ("exercise_3", lambda p, q: np.where(q > 0, p * (np.log(p) - np.log(q)), 0).sum(), "costs nothing"),
+    ("exercise_3", lambda p, q: F.kl_div(torch.tensor(q).log(), torch.tensor(p), reduction="sum"), "nan"),
     ("exercise_3", lambda p, q: print(end=""), "returned nothing"),
     ("exercise_4", lambda data, h, n, rng: rng.choice(data[:-1], n) + h * rng.standard_normal(n), "number 6 is drawn"),
     ("exercise_4", lambda data, h, n, rng: rng.choice(data[1:], n) + h * rng.standard_normal(n), "number 0 is drawn"),
