@@ -56,6 +56,13 @@ def halves(statistic, x, y, count):
     return (1 + sum(value >= true for value in values)) / (1 + count)
 
 
+def by_coordinate(statistic, x, y, count):
+    pool, value = torch.cat([x, y]), statistic(x, y)
+    columns = [torch.stack([c[torch.randperm(len(c))] for c in pool.T], 1) for _ in range(count)]
+    others = [statistic(p[: len(x)], p[len(x) :]) for p in columns]
+    return (1 + sum(other >= value for other in others)) / (1 + count)
+
+
 def never_true(statistic, x, y, count):
     pool = torch.cat([x, y])
     values = [statistic(*pool[torch.randperm(len(pool))].split([len(x), len(y)])) for _ in range(count)]
@@ -155,6 +162,7 @@ WRONG = [
     ("exercise_2", lambda s, x, y, n: permutation(s, x, y, n) + 0.1, "look at (7.5)"),
     ("exercise_2", lambda s, x, y, n: permutation(s, x, y, n - 1), "new divisions were made"),
     ("exercise_2", within, "pool both sets"),
+    ("exercise_2", by_coordinate, "coordinates were shuffled one by one"),
     ("exercise_2", halves, "keep the sizes 12 and 9"),
     ("exercise_2", never_true, "the true division, x against y"),
     ("exercise_2", once, "draw a new order each time"),

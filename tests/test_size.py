@@ -15,7 +15,7 @@ PACKAGE = ROOT / "course_utils"
 #: Aimed at are 2,200 lines for what notebooks import and 3,000 for the tools; these are what was reached so far.
 #: Raised for own pictures, attack lists on exercises, folders and workbooks of a person, and for what fit, metrics and
 #: data refuse.
-LIMITS = {".": 2760, "checks": 2740, "tools": 4400}
+LIMITS = {".": 2760, "checks": 2760, "tools": 4400}
 MODULE = 320  # lines of a module that notebooks import
 FUNCTION = 40  # lines of code of one of its functions
 MODULES = sorted(PACKAGE.glob("*.py"))

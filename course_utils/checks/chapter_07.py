@@ -110,6 +110,8 @@ class _Statistic:
                     "a division holds a point twice and misses another: draw *without* replacement, with one order of "
                     "all points (torch.randperm)"
                 )
+            if sorted(torch.cat([a, b]).tolist()) != sorted(pool.to(a.dtype).tolist()):
+                raise Misconception("the coordinates were shuffled one by one: draw one order of the *rows*")
         if all(torch.allclose(a.sort(0).values, self.x.sort(0).values) for a, _ in self.calls):
             raise Misconception("points change places within x and within y only: pool both sets, then divide anew")
         if len({tuple(a.flatten().tolist()) for a, _ in self.calls}) < count // 2:
