@@ -101,7 +101,9 @@ def exercise_2(iw_bound: Function) -> str:
             log_w.double().amax(0): "that is the largest weight alone; the others count as well",
             total - math.log(count): "you divided by the number of pictures; the mean runs over k draws",
         }
-        otherwise = f"for the first picture the value is {right[0]:.3f}, yours {value[0]:.3f}; look at (5.7)"
+        b = 0 if not near(value[:1], right[:1]) else int((value - right).abs().argmax())
+        which = f"picture {b + 1}" if b else "the first picture"
+        otherwise = f"for {which} the value is {right[b]:.3f}, yours {value[b]:.3f}; look at (5.7)"
         compare(value, right, slips, otherwise)
     return "log-mean-exp, and no underflow"
 
@@ -265,10 +267,12 @@ def _judge_training(encoder: nn.Module, decoder: nn.Module, x: Tensor, calls: in
     alone = F.binary_cross_entropy(share.expand_as(x), x, reduction="none").sum(1).mean()  # every pixel on its own
     words = f"after training reconstruction and KL are {rec:.3g} and {kl:.3g} nats"
     mad = not torch.isfinite(rec + kl) or rec + kl > 5 * alone or kl > 12
-    _refuse(mad, f"{words}: the loss has a wrong sign, lacks the KL, or the learning rate is too large")
-    _refuse(
-        kl < 0.3, f"{words}: the code carries nothing. Is the reconstruction averaged over pixels, or lr too small?"
+    causes = (
+        "the gradients are not zeroed, the loss has a wrong sign or lacks the KL, or the learning rate is too large"
     )
+    _refuse(mad, f"{words}: {causes}")
+    causes = "Is the reconstruction averaged over pixels, is z detached, or lr too small?"
+    _refuse(kl < 0.3, f"{words}: the code carries nothing. {causes}")
     _refuse(calls < 150, f"the decoder was called {calls} times for 300 steps: one forward pass for each step")
     words += f"; without any code, every pixel on its own, it would be {alone:.1f}. Zero the gradients before backward"
     _refuse(rec + kl > 0.75 * alone, f"{words}, and give Adam a rate of 0.01")
@@ -279,6 +283,11 @@ def _judge_draws(drawn: Any, decoder: nn.Module, z: Tensor, shape: tuple[int, in
     fair = z.shape == (shape[0], d) and abs(z.mean()) < 0.15 and abs(z.std() - 1) < 0.12
     words = f"the codes decoded last, {tuple(z.shape)}, have mean {z.mean():.2f} and deviation {z.std():.2f}"
     _refuse(not fair, f"{words}: draw ({shape[0]}, {d}) from the prior, not codes of pictures and not uniform numbers")
+    squares = z.double().square().sum(1).sort().values  # chi-squared with d degrees of freedom, under the prior
+    share = torch.special.gammainc(torch.tensor(d / 2).double(), squares / 2)
+    off = (share - (torch.arange(len(z)) + 0.5) / len(z)).abs().max()  # right ones: above 0.085 once in 10,000 times
+    words = "the lengths of the codes decoded last are not those of draws from the prior: torch.randn(n, d),"
+    _refuse(off > 0.085, f"{words} not codes of pictures")
     with torch.no_grad():
         logits = decoder(z).double()
     raw = near(pictures, logits) or near(pictures, logits.sigmoid())
