@@ -107,7 +107,18 @@ def penalty_without_graph(model, x):  # the value right, a graph that leads nowh
 
 
 def step(
-    generator, discriminator, g_optimizer, d_optimizer, x, z, *, detach=True, zero_d=True, zero_g=True, first=0, second=1
+    generator,
+    discriminator,
+    g_optimizer,
+    d_optimizer,
+    x,
+    z,
+    *,
+    detach=True,
+    zero_d=True,
+    zero_g=True,
+    first=0,
+    second=1,
 ):
     fake = generator(z[first])
     d_loss = F.softplus(-discriminator(x)).mean() + F.softplus(discriminator(fake.detach() if detach else fake)).mean()
@@ -234,7 +245,6 @@ class TestChapter09(Answers):
         ("exercise_5", penalty_picture_by_picture),
         ("exercise_5", lambda model, x: penalty(model, x.float().double())),
         ("exercise_6", by_names),
-        ("exercise_6", cleared_at_the_beginning),
         ("exercise_6", cleared_and_detached),
         ("exercise_6", stepping(detach=False)),
     )
@@ -271,7 +281,11 @@ class TestChapter09(Answers):
         ("exercise_3", with_losses(d=lambda r, f: losses(-r, -f)[0]), "the labels are swapped"),
         ("exercise_3", with_losses(d=lambda r, f: softplus_mean(-r)), "the drawn pictures are missing"),
         ("exercise_3", with_losses(d=lambda r, f: softplus_mean(f)), "the real pictures are missing"),
-        ("exercise_3", with_losses(d=lambda r, f: softplus_mean(-r) + softplus_mean(-f)), "call drawn pictures *drawn*"),
+        (
+            "exercise_3",
+            with_losses(d=lambda r, f: softplus_mean(-r) + softplus_mean(-f)),
+            "call drawn pictures *drawn*",
+        ),
         ("exercise_3", with_losses(g=lambda r, f: -softplus_mean(f)), "that is the saturating loss"),
         ("exercise_3", with_losses(g=lambda r, f: softplus_mean(f)), "what the discriminator pays on drawn pictures"),
         ("exercise_3", with_losses(g=lambda r, f: -softplus_mean(-f)), "−log D is positive"),
@@ -323,6 +337,7 @@ class TestChapter09(Answers):
         ("exercise_6", stepping(zero_d=False), "old gradients of the discriminator"),
         ("exercise_6", stepping(zero_g=False), "old gradients of the generator"),
         ("exercise_6", stepping(zero_d=False, zero_g=False), "old gradients count in both networks"),
+        ("exercise_6", cleared_at_the_beginning, "detach what it draws"),
         ("exercise_6", stepping(second=0), "z[0] is used twice"),
         ("exercise_6", stepping(first=1), "z[1] is used twice"),
         ("exercise_6", stepping(first=1, second=0), "the two noises are swapped"),
