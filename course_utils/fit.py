@@ -264,9 +264,7 @@ def _players(model: nn.Module, objective: Objectives, lr: Any, betas: Any, devic
             raise ValueError(f"there is nothing to train in {path or 'the model'!r}: no parameter requires a gradient")
         rate, pair = (given[path] if isinstance(given, dict) else given for given in (lr, betas))
         if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(0 <= beta < 1 for beta in pair)):
-            raise ValueError(
-                f"betas = {pair!r}; give Adam's pair (β₁, β₂), each from 0 to below 1, such as (0.5, 0.999)"
-            )
+            raise ValueError(f"betas = {pair!r}; give Adam's pair (β₁, β₂), each from 0 to below 1: (0.5, 0.999)")
         optimizer = adam(parameters, float(rate), device, tuple(pair))
         players.append(_Player(prefix, function, optimizer, float(rate), tuple(pair)))
     return players
