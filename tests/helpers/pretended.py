@@ -104,6 +104,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "vae_epochs": 1,
         "convolutional_epochs": 4,
         "tricks": ["label smoothing", "instance noise", "R1"],
+        "fresh_epochs": 1,
         "samples": 600,
     },
 }
