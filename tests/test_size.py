@@ -15,7 +15,7 @@ PACKAGE = ROOT / "course_utils"
 #: Aimed at are 2,200 lines for what notebooks import and 3,000 for the tools; these are what was reached so far.
 #: Raised for own pictures, attack lists on exercises, folders and workbooks of a person, what fit and metrics refuse.
 #: Raised once more for chapter 09: betas of each player in fit, and the checks of one more chapter.
-LIMITS = {".": 2720, "checks": 3050, "tools": 4400}
+LIMITS = {".": 2720, "checks": 3080, "tools": 4400}
 MODULE = 320  # lines of a module that notebooks import
 FUNCTION = 40  # lines of code of one of its functions
 MODULES = sorted(PACKAGE.glob("*.py"))
