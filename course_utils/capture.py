@@ -43,11 +43,14 @@ def obstacle(resident: bool, device: torch.device) -> str:
     return "" if resident else "the data do not lie on the device"
 
 
-def adam(parameters: list[nn.Parameter], lr: float, device: torch.device) -> torch.optim.Optimizer:
+def adam(
+    parameters: list[nn.Parameter], lr: float, device: torch.device, betas: tuple[float, float] = (0.9, 0.999)
+) -> torch.optim.Optimizer:
     """Return Adam in its fastest form; on a CUDA device its step can be captured and reads its rate from there."""
     if device.type == "cuda":
-        return torch.optim.Adam(parameters, lr=torch.tensor(lr, device=device), fused=True, capturable=True)
-    return torch.optim.Adam(parameters, lr=lr, fused=device.type == "cpu" or None)
+        rate = torch.tensor(lr, device=device)
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, fused=True, capturable=True)
+    return torch.optim.Adam(parameters, lr=lr, betas=betas, fused=device.type == "cpu" or None)
 
 
 class Steps:

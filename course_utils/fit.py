@@ -28,6 +28,7 @@ from course_utils.runtime import set_seed, whole
 Objective: TypeAlias = Callable[..., dict[str, Tensor]]
 Objectives: TypeAlias = Objective | dict[str, Objective]
 History: TypeAlias = list[dict[str, Any]]
+Betas: TypeAlias = tuple[float, float]
 Hook: TypeAlias = Callable[[nn.Module, History], Any]
 OWN = ("epoch", "seconds", "images_per_second")  # what the history says beside the terms
 
@@ -45,6 +46,7 @@ def fit(
     epochs: int = 10,
     batch_size: int = 128,
     lr: float | dict[str, float] = 1e-3,
+    betas: Betas | dict[str, Betas] = (0.9, 0.999),
     cosine: bool = False,
     seed: int = 0,
     device: str | torch.device | None = None,
@@ -62,7 +64,8 @@ def fit(
     The model is moved to the device and trained in place. ``train`` and ``valid``: as in ``batches.Batches``.
 
     - ``epochs``, ``batch_size``: passes over the data, images per step; ``seed``: of the order of the batches alone
-    - ``lr``: of Adam, for all or by the objectives' names; ``cosine``: it falls to zero along half a cosine
+    - ``lr``, ``betas``: of Adam, for all or by the objectives' names, each with an Adam of its own (β₁ is how much of
+      the last step the next one keeps); ``cosine``: the rate falls to zero along half a cosine
     - ``device``: None lets ``runtime.pick_device`` choose; ``bf16``: the forward pass under bfloat16 autocast
     - ``channels_last``: pictures, and weights of convolutions, with the channels of a pixel side by side in memory:
       faster, above all with ``bf16``; the objective must flatten with ``flatten``, for ``view`` refuses it
@@ -87,8 +90,8 @@ def fit(
     held_out = None if valid is None else Batches(valid, 500, shuffle=False, **form)
     if held_out is not None:
         _refuse_other_kind(model, held_out)
-    players = _players(model, objective, lr, batches.device)
-    rates = {player.prefix: player.rate for player in players}
+    players = _players(model, objective, lr, betas, batches.device)
+    rates = {player.prefix: (player.rate, *player.betas) for player in players}
     settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16, "players": rates}
     settings |= {"cosine_epochs": epochs if cosine else 0, "channels_last": channels_last}
     settings |= {} if checkpoint is None else {"checksum": batches.checksum()}
@@ -139,6 +142,7 @@ class _Player:
     objective: Objective
     optimizer: torch.optim.Optimizer
     rate: float  # as the training begins
+    betas: Betas
 
     def decay(self, share: float) -> None:
         """Set the learning rate for a step at this share of the training, along half a cosine."""
@@ -245,10 +249,11 @@ def _named(objective: Objectives) -> dict[str, tuple[str, Objective]]:
     return {path: (path and f"{path.replace('.', '_')}_", each) for path, each in parts.items()}
 
 
-def _players(model: nn.Module, objective: Objectives, lr: Any, device: torch.device) -> list[_Player]:
+def _players(model: nn.Module, objective: Objectives, lr: Any, betas: Any, device: torch.device) -> list[_Player]:
     objectives, players = _named(objective), []
-    if isinstance(lr, dict) and set(lr) != set(objectives):
-        raise ValueError(f"lr names {sorted(lr)}, the objectives are {sorted(objectives)}")
+    for word, given in (("lr", lr), ("betas", betas)):
+        if isinstance(given, dict) and set(given) != set(objectives):
+            raise ValueError(f"{word} names {sorted(given)}, the objectives are {sorted(objectives)}")
     for path, (prefix, function) in objectives.items():
         try:
             parameters = [p for p in model.get_submodule(path).parameters() if p.requires_grad]
@@ -257,11 +262,13 @@ def _players(model: nn.Module, objective: Objectives, lr: Any, device: torch.dev
             raise ValueError(f"the model has no submodule {path!r}; it has {names}") from error
         if not parameters:
             raise ValueError(f"there is nothing to train in {path or 'the model'!r}: no parameter requires a gradient")
-        rate = lr[path] if isinstance(lr, dict) else lr
+        rate, pair = (given[path] if isinstance(given, dict) else given for given in (lr, betas))
         if not isinstance(rate, numbers.Real) or isinstance(rate, bool) or not 0 <= float(rate) < math.inf:
             raise ValueError(f"lr = {rate!r}; give the learning rate as a number, such as 1e-3")
-        rate = float(rate)
-        players.append(_Player(prefix, function, adam(parameters, rate, device), rate))
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(0 <= beta < 1 for beta in pair)):
+            raise ValueError(f"betas = {pair!r}; give Adam's pair (β₁, β₂), each from 0 to below 1: (0.5, 0.999)")
+        optimizer = adam(parameters, float(rate), device, tuple(pair))
+        players.append(_Player(prefix, function, optimizer, float(rate), tuple(pair)))
     return players
 
 

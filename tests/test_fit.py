@@ -166,7 +166,7 @@ def test_labels_reach_the_objective_beside_their_images(digits):
 @pytest.mark.parametrize("cosine", [False, True])
 def test_the_cosine_schedule_sets_the_rate_of_every_step(cosine, monkeypatch):
     """With the loss w, plain gradient descent at rate 1 lowers w by the sum of the rates."""
-    monkeypatch.setattr(fit_module, "adam", lambda parameters, lr, device: torch.optim.SGD(parameters, lr=lr))
+    monkeypatch.setattr(fit_module, "adam", lambda parameters, lr, *_: torch.optim.SGD(parameters, lr=lr))
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
     fit(
@@ -262,10 +262,11 @@ def test_terms_are_fetched_once_per_epoch(digits, monkeypatch):
 # ---------------------------------------------------------------------------------------- two players
 
 
-def gan_by_hand(model, data, epochs):
+def gan_by_hand(model, data, epochs, betas=((0.9, 0.999), (0.9, 0.999))):
     """Alternate with gradients asked for by name, so that none can leak from one player to the other."""
     players = [(model[name], objective) for name, objective in GAN.items()]
-    optimizers = [torch.optim.Adam(player.parameters(), lr=1e-2, fused=True) for player, _ in players]
+    pairs = zip(players, betas, strict=True)
+    optimizers = [torch.optim.Adam(player.parameters(), lr=1e-2, betas=own, fused=True) for (player, _), own in pairs]
     for epoch in range(epochs):
         order = Batches(data, BATCH, seed=5).order(epoch)
         for start in range(0, len(data), BATCH):
@@ -285,6 +286,25 @@ def test_two_players_are_the_alternation_written_by_hand(digits):
     gan_by_hand(twin, digits.train, 3)
     assert_same(model, twin)
     assert {"discriminator_loss", "generator_loss"} <= set(history[0])
+
+
+@pytest.mark.parametrize(
+    ("betas", "own"),
+    [
+        ({"discriminator": (0.0, 0.99), "generator": (0.5, 0.9)}, ((0.0, 0.99), (0.5, 0.9))),
+        ((0.5, 0.9), ((0.5, 0.9), (0.5, 0.9))),
+        ([0.0, 0.9], ((0.0, 0.9), (0.0, 0.9))),
+    ],
+)
+def test_players_have_adams_of_their_own(digits, betas, own):
+    model = make_gan()
+    twin, usual = copy.deepcopy(model), copy.deepcopy(model)
+    run(model, GAN, digits.train, epochs=3, betas=betas)
+    for each, pairs in ((twin, own), (usual, ((0.9, 0.999), (0.9, 0.999)))):
+        torch.manual_seed(7)
+        gan_by_hand(each, digits.train, 3, pairs)
+    assert_same(model, twin)
+    assert not torch.equal(model["generator"][0].weight, usual["generator"][0].weight)
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
@@ -608,6 +628,7 @@ def test_another_run_in_the_folder_is_not_overwritten(digits, tmp_path):
         ({"seed": 6}, r"'seed': \(5, 6\)"),
         ({"cosine": True}, r"'cosine_epochs': \(0, 2\)"),
         ({"lr": 1e-3}, r"0.01.*0.001"),
+        ({"betas": (0.5, 0.999)}, r"0\.9, 0\.999.*0\.5, 0\.999"),
         ({"bf16": True}, r"'bf16': \(False, True\)"),
         ({"channels_last": True}, r"'channels_last': \(False, True\)"),
     ],
@@ -683,6 +704,11 @@ def test_bad_numbers_are_named(digits):
         fit(make_vae(), negative_elbo, digits.train, seed=1.5)
     with pytest.raises(ValueError, match=r"lr names \['generator'\]"):
         run(make_gan(), GAN, digits.train, lr={"generator": 1e-3})
+    with pytest.raises(ValueError, match=r"betas names \['d', 'generator'\], the objectives are \['discriminator', "):
+        run(make_gan(), GAN, digits.train, betas={"generator": (0.5, 0.9), "d": (0.5, 0.9)})
+    for wrong in (0.5, (0.5,), (0.5, 1.0), (-0.1, 0.9), "ab", None, (True, "x")):
+        with pytest.raises(ValueError, match=r"betas = .*; give Adam's pair"):
+            run(make_gan(), GAN, digits.train, betas=wrong)
     with pytest.raises(ValueError, match="nothing to train in 'encoder'"):
         model = make_vae()
         model["encoder"].requires_grad_(False)

@@ -87,6 +87,26 @@ SMALL: dict[str, dict[str, Any]] = {
         "repeats": 20,
         "power_repeats": 2,
     },
+    "09_gans": {
+        "critic_steps": 3,
+        "few_steps": 2,
+        "finite_steps": 3,
+        "toy_seeds": 1,
+        "toy_steps": 25,
+        "runs": 2,
+        "ring_steps": 2,
+        "other_cures": ["spectral norm × 10", "WGAN-GP", "PacGAN, pairs"],
+        "grid_cures": ["plain"],
+        "grid_steps": 2,
+        "clinic_steps": 3,
+        "judge_epochs": 1,
+        "gan_epochs": 4,
+        "vae_epochs": 1,
+        "convolutional_epochs": 4,
+        "tricks": ["label smoothing", "instance noise", "R1"],
+        "fresh_epochs": 1,
+        "samples": 600,
+    },
 }
 #: Chapters that never ask for a device.
 ELSEWHERE = {"01_generative_models"}
