@@ -87,6 +87,20 @@ SMALL: dict[str, dict[str, Any]] = {
         "repeats": 20,
         "power_repeats": 2,
     },
+    "08_autoregressive_models": {
+        "linear_epochs": 1,
+        "made_epochs": 1,
+        "vae_epochs": 1,
+        "conv_epochs": 1,
+        "row_epochs": 1,
+        "tested": 60,
+        "iw_images": 4,
+        "iw_draws": 4,
+        "drawn": 14,
+        "small_digits": 100,
+        "grey_epochs": 1,
+        "judge_epochs": 1,
+    },
 }
 #: Chapters that never ask for a device.
 ELSEWHERE = {"01_generative_models"}
