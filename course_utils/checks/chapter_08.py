@@ -181,7 +181,7 @@ def exercise_4(sees: Function) -> str:
         lambda u, v, k, n: not _sees(u, v, k, n): "True and False are exchanged",
     }
     around = range(-1, 9)
-    cases = [case for case in itertools.product(around, range(-8, 9), (3, 5), (1, 2, 3))]
+    cases = list(itertools.product(around, range(-8, 9), (3, 5), (1, 2, 3)))
     otherwise = "of a {2}×{2} stack with {3} layers, is the pixel {0} rows above and {1} columns to the right seen? "
     compare_all(sees, cases, _sees, slips, otherwise + "Trace the steps, layer by layer")
     return "a triangle is missing on the right, at any depth"
@@ -214,7 +214,7 @@ def exercise_5(sample: Function) -> str:
             raise Misconception("these are no zeros and ones: draw each pixel, do not return its probability")
         if model.calls < h * w:
             raise Misconception(
-                f"{model.calls} passes for {h * w} pixels: a logit may be believed only when all earlier pixels are drawn"
+                f"{model.calls} passes for {h * w} pixels: a logit counts only when all earlier pixels are drawn"
             )
         if (value == value[:1]).all():
             raise Misconception(
