@@ -85,6 +85,16 @@ def rows_only(mask):
     return mask
 
 
+def quadrant(mask):
+    mask[:, len(mask) // 2 + 1 :] = 0
+    return mask
+
+
+def one_sided(x, weight, bias, kind):
+    size = weight.shape[-1]
+    return F.conv2d(F.pad(x, (size - 1, 0, size - 1, 0)), weight * kernel(kind, size), bias)
+
+
 def in_place(x, weight, bias, kind):
     weight *= kernel(kind, weight.shape[-1])
     return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
@@ -129,6 +139,11 @@ def one_for_all(p):
     return torch.bernoulli(p[:1]).expand_as(p)
 
 
+def one_number_a_picture(model, n, h, w):
+    u = torch.rand(n)
+    return sample(model, n, h, w, lambda p: (u < p).float())
+
+
 def mixture(masses, weights):
     return torch.logsumexp(torch.log_softmax(weights, 1) + masses, 1)
 
@@ -167,6 +182,7 @@ WRONG = [
     ("exercise_1", half, "different pictures"),
     ("exercise_1", lambda m, h, w: 1.0, "different pictures"),
     ("exercise_1", lambda m, h, w: 0 * total(m, h, w) + 1, "look at (8.3) and (8.4)"),
+    ("exercise_1", lambda m, h, w: m(2 * pictures(h, w) - 1).sum(), "other than 0 and 1"),
     ("exercise_1", lambda m, h, w: m(torch.zeros(1, h * w)).sum(), "the model was given shape"),
     ("exercise_1", lambda m, h, w: terms(m, h, w).sum(1).exp(), "asked is one number"),
     ("exercise_2", lambda p, a, b: masks(p, a, b)[:2], "three masks"),
@@ -180,6 +196,12 @@ WRONG = [
         "lets everything through",
     ),
     ("exercise_2", lambda p, a, b: masks(torch.arange(len(p)) + 1, a, b), "which path would it allow"),
+    ("exercise_2", lambda p, a, b: masks(p.argsort() + 1, a, b), "no argsort"),
+    (
+        "exercise_2",
+        lambda p, a, b: (*masks(p, a, b)[:2], masks(p.argsort() + 1, a, b)[2]),
+        "third mask: `place` already",
+    ),
     ("exercise_2", lambda p, a, b: (torch.ones(len(a), len(p)).tril(), *masks(p, a, b)[1:]), "positions in the list"),
     ("exercise_3", lambda x, w, b, kind: conv(x, w, b, "AB".replace(kind, "")), "the other kind"),
     ("exercise_3", lambda x, w, b, kind: conv(x, w, b, kind, torch.ones_like), "no mask at all"),
@@ -189,6 +211,8 @@ WRONG = [
     ("exercise_3", lambda x, w, b, kind: conv(x, w, b, kind, lambda m: m.T), "rows and columns are exchanged"),
     ("exercise_3", lambda x, w, b, kind: conv(x, w, b, kind, rows_cut), "whole middle row is cut"),
     ("exercise_3", lambda x, w, b, kind: conv(x, w, b, kind, rows_only), "rows above are missing"),
+    ("exercise_3", lambda x, w, b, kind: conv(x, w, b, kind, quadrant), "count on both sides"),
+    ("exercise_3", one_sided, "padded on one side"),
     ("exercise_3", lambda x, w, b, kind: conv(x, w, 0 * b, kind), "the bias is missing"),
     ("exercise_3", lambda x, w, b, kind: F.conv2d(x, w * kernel(kind, w.shape[-1]), b), "keeps its size"),
     ("exercise_3", lambda x, w, b, kind: 2 * conv(x, w, b, kind), "which entries of the kernel"),
@@ -209,6 +233,8 @@ WRONG = [
     ("exercise_5", lambda m, n, h, w: sample(m, n, h, w, one_for_all), "all pictures are the same"),
     ("exercise_5", lambda m, n, h, w: sample(m, n, h, w, places=columns), "go row by row"),
     ("exercise_5", lambda m, n, h, w: 1 - sample(m, n, h, w), "exchanged"),
+    ("exercise_5", lambda m, n, h, w: sample(m, n, h, w, lambda p: (torch.rand(len(p)) > p).float()), "exchanged"),
+    ("exercise_5", one_number_a_picture, "one random number serves all pixels"),
     ("exercise_5", lambda m, n, h, w: sample(m, n, h, w, lambda p: torch.bernoulli(p.sqrt())), "was white in"),
     ("exercise_5", lambda m, n, h, w: sample(m, n, h, w)[:, 0], "shape"),
     ("exercise_5", lambda m, n, h, w: m(torch.zeros(n, h * w)), "the model was given shape"),

@@ -37,7 +37,9 @@ def exercise_1(sum_over_pictures: Function) -> str:
     for h, w, leak in ((2, 2, False), (2, 3, True), (3, 2, True), (1, 3, False)):
         net, count = _Net(h, w, leak), 2 ** (h * w)
         value = as_tensor(sum_over_pictures(net, h, w), (), "asked is one number, the sum over all pictures")
-        if len(net.asked) != count or any(set(picture) - {0.0, 1.0} for picture in net.asked):
+        if any(set(picture) - {0.0, 1.0} for picture in net.asked):
+            raise Misconception("the model was given pixels other than 0 and 1")
+        if len(net.asked) != count:
             raise Misconception(
                 f"the model saw {len(net.asked)} different pictures; of zeros and ones there are {count}"
             )
@@ -73,12 +75,13 @@ def exercise_2(made_masks: Function) -> str:
         answer = made_masks(place.clone(), first.clone(), second.clone())
         if answer is None or len(answer) != 3:
             raise Misconception("asked are three masks: pixels to first layer, first to second, second to logits")
+        sorted_again = place.argsort() + 1
         cases = (
-            ("the first mask", place[None], first[:, None], False),
-            ("the second mask", first[None], second[:, None], False),
-            ("the third mask", second[None], place[:, None], True),
+            ("the first mask", place[None], first[:, None], False, sorted_again[None] <= first[:, None]),
+            ("the second mask", first[None], second[:, None], False, None),
+            ("the third mask", second[None], place[:, None], True, second[None] < sorted_again[:, None]),
         )
-        for mask, (name, source, target, strict) in zip(answer, cases, strict=True):
+        for mask, (name, source, target, strict, again) in zip(answer, cases, strict=True):
             value, shape = as_tensor(mask), (target.shape[0], source.shape[1])
             if value.shape == shape[::-1] and shape[0] != shape[1]:
                 raise Misconception(f"{name} is transposed: outputs are rows, inputs are columns, {shape}")
@@ -90,6 +93,7 @@ def exercise_2(made_masks: Function) -> str:
                 weak if strict else strong: f"{name}: " + (loose + "needs m < place" if strict else tight),
                 (source >= target).double(): f"{name}: the comparison is turned round",
                 (source > target).double(): f"{name}: the comparison is turned round",
+                again: f"{name}: `place` already holds the places; no argsort",
                 torch.ones(shape): f"{name} lets everything through",
                 torch.arange(shape[1])[None].le(torch.arange(shape[0])[:, None]).double(): f"{name} compares the "
                 "positions in the list; compare the numbers, and the places of the pixels",
@@ -130,6 +134,9 @@ def exercise_3(masked_conv: Function) -> str:
         above[middle] = 0
         only_left = torch.zeros(size, size).double()
         only_left[middle] = mask[middle]
+        quadrant = mask.clone()
+        quadrant[:, middle + 1 :] = 0
+        one_sided = F.pad(x.double(), (size - 1, 0, size - 1, 0))
         right = conv(mask, weight)
         slips = {
             conv(_kernel_mask("AB".replace(kind, ""), size), weight): f"that is the other kind: mask {kind} "
@@ -144,13 +151,15 @@ def exercise_3(masked_conv: Function) -> str:
             ): "rows and columns are exchanged: it looks at all columns on the left, above and below",
             conv(above, weight): "the whole middle row is cut; what lies to the left in it is earlier and allowed",
             conv(only_left, weight): "the rows above are missing: they are earlier pixels, on both sides",
+            conv(quadrant, weight): "the rows above count on both sides, to the right as well",
+            F.conv2d(one_sided, weight.double() * mask, bias.double()): "padded on one side: the picture is shifted",
             conv(mask, weight) - bias.double()[:, None, None]: "the bias is missing",
         }
         for slip in list(slips):
             if torch.allclose(slip, right):
                 del slips[slip]
         compare(value, right, slips, "another result; which entries of the kernel are used?", rtol=1e-3, atol=1e-4)
-    return "above and to the left, and the middle only where it is a feature"
+    return "the rows above, and to the left in the own row; the middle only where it is a feature"
 
 
 def _sees(u: int, v: int, k: int, n: int) -> bool:
@@ -220,14 +229,20 @@ def exercise_5(sample: Function) -> str:
             raise Misconception(
                 "all pictures are the same: a threshold, or one draw for all; draw each pixel by chance"
             )
-        if not (value.flatten(1) == value.flatten(1)[:, :1]).all():
+        flat, exchanged = value.flatten(1), "white and black are exchanged: white has the probability sigmoid(logit)"
+        if (flat[:, 1:] == 1 - flat[:, :-1]).all():
+            raise Misconception(exchanged)
+        if not (flat == flat[:, :1]).all():
             raise Misconception(
                 "this model copies each pixel from the one before in raster order, and yours do not: go row by row, "
                 "left to right, and write each pixel into the picture before the next pass"
             )
-    share = as_tensor(sample(_Copying(500, 2, 3, chance=0.2), 500, 2, 3), (500, 1, 2, 3)).mean()
+    value = as_tensor(sample(_Copying(500, 2, 3, chance=0.2), 500, 2, 3), (500, 1, 2, 3))
+    flat, share = value.flatten(1), value.mean()
+    if (flat == flat[:, :1]).all(1).double().mean() > 0.6:  # 0.26 with independent draws
+        raise Misconception("one random number serves all pixels of a picture: draw a new one for each pixel")
     if abs(share - 0.8) < 0.04:
-        raise Misconception("white and black are exchanged: white has the probability sigmoid(logit)")
+        raise Misconception(exchanged)
     if abs(share - 0.2) > 0.04:
         raise Misconception(f"a pixel that is white with probability 0.2 was white in {share:.0%} of the draws")
     return "one pass for each pixel, and each pass may use all that was drawn"
