@@ -206,6 +206,10 @@ def softplus_mean(a):
     return F.softplus(a).mean()
 
 
+def by_exp(a):  # softplus written out: exp overflows
+    return torch.log1p(torch.exp(a)).mean()
+
+
 SOLUTIONS = {
     "exercise_1": jsd,
     "exercise_2": density,
@@ -246,10 +250,12 @@ WRONG = (
     ("exercise_1", lambda r, f: (math.log(4) - softplus_mean(f)) / 2, "the real points are missing"),
     ("exercise_1", lambda r, f: jsd(r, f).clamp(min=0), "you cut it off at 0"),
     ("exercise_1", lambda r, f: written_out(r.float(), f.float()), "take softplus of the logit"),
+    ("exercise_1", lambda r, f: (math.log(4) - by_exp(-r) - by_exp(f)) / 2, "or exp of the logit overflows"),
     ("exercise_1", lambda r, f: torch.stack([jsd(r, f)] * 2), "asked is one number"),
     ("exercise_2", lambda p, a: p * a.exp(), "the sign: a = log p − log q"),
     ("exercise_2", lambda p, a: p * a.sigmoid(), "p·D is no density ratio"),
     ("exercise_2", lambda p, a: p * (1 - a.sigmoid()), "is only the numerator"),
+    ("exercise_2", lambda p, a: p * (1 - a.sigmoid()) / a.sigmoid(), "right on paper"),
     ("exercise_2", lambda p, a: p.log() - a, "that is the logarithm of q"),
     ("exercise_2", lambda p, a: density(p, a) / density(p, a).sum(), "you scaled it to the sum 1"),
     ("exercise_2", lambda p, a: p - a, "the logit is subtracted from log p"),
@@ -276,6 +282,7 @@ WRONG = (
     ("exercise_3", with_losses(g=lambda r, f: softplus_mean(-f) + softplus_mean(-r)), "leave it out"),
     ("exercise_3", with_losses(g=lambda r, f: softplus_mean(-f) / 2), "you halved the generator's loss"),
     ("exercise_3", lambda r, f: naive_losses(r.float(), f.float()), "take softplus of the logit"),
+    ("exercise_3", lambda r, f: (by_exp(-r) + by_exp(f), by_exp(-f)), "or exp of the logit overflows"),
     ("exercise_3", lambda r, f: tuple(part.item() for part in losses(r, f)), "lost its graph"),
     ("exercise_3", lambda r, f: losses(r, f)[0], "return two things"),
     ("exercise_4", lambda h, g: matrix(h, g, new=False), "both move from the old point"),
