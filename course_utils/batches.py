@@ -45,7 +45,7 @@ class Batches:
         with_labels: bool = False,
         channels_last: bool = False,
     ) -> None:
-        batch_size = whole("batch_size", batch_size, 1)
+        batch_size, seed = whole("batch_size", batch_size, 1), whole("seed", seed, 0)
         if not (isinstance(data, (Tensor, Dataset)) or hasattr(data, "images")) or not hasattr(data, "__len__"):
             kinds = "give a Split, a tensor, or a Dataset that has a length"
             raise ValueError(f"cannot take batches of a {type(data).__name__}; {kinds}")

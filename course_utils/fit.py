@@ -80,7 +80,7 @@ def fit(
     returns no scalars with "loss" among them, or names of the history's own; for images of another dtype than the
     weights'; for a last batch of one before batch normalisation; for a checkpoint that does not fit.
     """
-    epochs, seed = whole("epochs", epochs, 1), whole("seed", seed, 0)
+    epochs = whole("epochs", epochs, 1)
     form: dict[str, Any] = {"device": device, "with_labels": with_labels, "channels_last": channels_last}
     batches = Batches(train, batch_size, seed=seed, **form)
     _refuse_other_kind(model, batches)
@@ -92,11 +92,12 @@ def fit(
         _refuse_other_kind(model, held_out)
     players = _players(model, objective, lr, betas, batches.device)
     rates = {player.prefix: (player.rate, *player.betas) for player in players}
-    settings = {"batch_size": batch_size, "seed": seed, "images": batches.size, "bf16": bf16, "players": rates}
-    settings |= {"cosine_epochs": epochs if cosine else 0, "channels_last": channels_last}
+    settings: dict[str, Any] = {"batch_size": batches.batch_size, "seed": batches.seed, "images": batches.size}
+    settings |= {"bf16": bf16, "players": rates, "channels_last": channels_last}
+    settings |= {"cosine_epochs": epochs if cosine else 0}
     settings |= {} if checkpoint is None else {"checksum": batches.checksum()}
     folder = files.Folder(checkpoint, model, [player.optimizer for player in players], settings)
-    run = _Run(model, players, batches, held_out, epochs, cosine, bf16, seed, Line(progress))
+    run = _Run(model, players, batches, held_out, epochs, cosine, bf16, batches.seed, Line(progress))
     return run.train(folder.last(resume), folder, on_epoch_end)
 
 
@@ -128,10 +129,10 @@ def evaluate(
     The model is moved to the device, put in evaluation mode and back; random draws come from their own generator
     started at ``seed``, so that evaluating neither changes training nor differs between calls.
     """
-    batches = Batches(data, batch_size, shuffle=False, with_labels=with_labels)
+    batches = Batches(data, batch_size, shuffle=False, seed=seed, with_labels=with_labels)
     _refuse_other_kind(model, batches)
     model.to(batches.device)
-    return _evaluate(model, [*_named(objective).values()], batches, False, seed)
+    return _evaluate(model, [*_named(objective).values()], batches, False, batches.seed)
 
 
 @dataclass

@@ -168,6 +168,7 @@ class ListOf(Dataset):
     [
         ({"data": torch.zeros(3, 1), "batch_size": 0}, "batch_size = 0"),
         ({"data": torch.zeros(3, 1), "batch_size": 2.5}, "batch_size = 2.5; give a whole number from 1"),
+        ({"data": torch.zeros(3, 1), "seed": 1.5}, "seed = 1.5; give a whole number from 0"),
         ({"data": Endless()}, "of a Endless; give .* a Dataset that has a length"),
         ({"data": torch.zeros(0, 1)}, "empty"),
         ({"data": torch.zeros(3, 1), "with_labels": True}, "no labels"),

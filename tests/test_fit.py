@@ -702,6 +702,8 @@ def test_bad_numbers_are_named(digits):
             run(make_vae(), negative_elbo, digits.train, **{name: value})
     with pytest.raises(ValueError, match="seed = 1.5; give a whole number from 0"):
         fit(make_vae(), negative_elbo, digits.train, seed=1.5)
+    with pytest.raises(ValueError, match="seed = 'x'; give a whole number from 0"):
+        evaluate(make_vae(), negative_elbo, digits.train, seed="x")
     with pytest.raises(ValueError, match=r"lr names \['generator'\]"):
         run(make_gan(), GAN, digits.train, lr={"generator": 1e-3})
     with pytest.raises(ValueError, match=r"betas names \['d', 'generator'\], the objectives are \['discriminator', "):

@@ -12,7 +12,7 @@ def case(name: str) -> type:
 
     class Case:
         def test_chapter(self):
-            pretended.hold(name, float64=False)
+            pretended.hold(name)
 
     return Case
 

@@ -179,9 +179,9 @@ def end(there: bool) -> None:
         raise AssertionError(f"{pretend.State.operations} operations were carried out on the pretended device")
 
 
-def hold(name: str, *, float64: bool) -> None:
-    """Raise unless a chapter and its solutions run through on the pretended device."""
-    ended = run(chapter(name), float64=float64, there=name not in ELSEWHERE, parameters=SMALL[name])
+def hold(name: str) -> None:
+    """Raise unless a chapter and its solutions run through on the device that has no float64."""
+    ended = run(chapter(name), float64=False, there=name not in ELSEWHERE, parameters=SMALL[name])
     assert ended.ending == "ran", f"{ended.result.message}\n{ended.result.traceback}"
 
 
