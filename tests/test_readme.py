@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from course_utils.runtime import ROOT
 from course_utils.tools.cli import main
-from course_utils.tools.tables import as_markdown, chapter_table, headline_table, scoreboard_rows
+from course_utils.tools.tables import as_markdown, chapter_table, headline_table, scoreboard_cells, scoreboards
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -26,9 +26,11 @@ def test_table_of_headline_numbers_is_the_present_one():
 
 
 def test_scoreboard_is_the_present_one():
-    table = as_markdown(scoreboard_rows(ROOT / "notebooks"))
-    assert table.startswith("| model |"), table
-    assert table in README, "put the output of `course scoreboard --markdown` into the README"
+    boards = scoreboards(ROOT / "notebooks")
+    assert "chapter 07" in boards
+    for table in map(as_markdown, boards.values()):
+        assert table.startswith("| model |"), table
+        assert table in README, "put the output of `course scoreboard --markdown` into the README"
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
@@ -108,10 +110,10 @@ def board(tmp_path):
 
 
 def test_scoreboard_has_means_with_spread_in_the_order_announced(board):
-    assert scoreboard_rows(board) == []
+    assert scoreboards(board) == {}
     path = board / "full_results" / "07.json"
     path.write_text(json.dumps({"series": {"scoreboard": VALUES}}))
-    assert as_markdown(scoreboard_rows(board)).splitlines() == [
+    assert as_markdown(scoreboards(board)["chapter 07"]).splitlines() == [
         "| model | Nats (nats) ↑ | Far ↓ | Free |",
         "| --- | --- | --- | --- |",
         "| a model | 242 ± 2 | 0.010 ± 0.000 | 1.00 |",
@@ -119,13 +121,19 @@ def test_scoreboard_has_means_with_spread_in_the_order_announced(board):
     ]
 
 
+def test_a_quick_run_may_have_the_first_models_only():
+    assert len(scoreboard_cells(BOARD, VALUES)[1]) == 2
+    assert [row[0] for row in scoreboard_cells(BOARD, VALUES[:1])[1]] == ["a model"]
+
+
 def test_course_scoreboard_prints_it(board):
     shown = CliRunner().invoke(main, ["scoreboard", "--source", str(board)])
     assert shown.exit_code == 0 and shown.output == "No scoreboard is stored yet.\n"
     (board / "full_results" / "07.json").write_text(json.dumps({"series": {"scoreboard": VALUES}}))
     markdown = CliRunner().invoke(main, ["scoreboard", "--markdown", "--source", str(board)]).output
-    assert markdown == as_markdown(scoreboard_rows(board))
-    lines = CliRunner().invoke(main, ["scoreboard", "--source", str(board)]).output.splitlines()
+    assert markdown == "chapter 07\n\n" + as_markdown(scoreboards(board)["chapter 07"])
+    first, _, *lines = CliRunner().invoke(main, ["scoreboard", "--source", str(board)]).output.splitlines()
+    assert first == "chapter 07"
     assert (
         lines[1].split("  ")[0] == "a model" and "|" not in "".join(lines) and len({len(line) for line in lines}) == 1
     )

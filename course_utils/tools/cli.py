@@ -226,12 +226,12 @@ def list_chapters(markdown: bool, source: Path, output: Path) -> None:
 @click.option("--markdown", is_flag=True, help="Print the table as it stands in the README.")
 @source_option
 def scoreboard(markdown: bool, source: Path) -> None:
-    """Show every model of the course judged by every metric, from the stored full run."""
+    """Show the models of the course judged by every metric, a table for each chapter, from the stored full runs."""
     from course_utils.tools import tables
 
-    rows = tables.scoreboard_rows(source)
-    text = (tables.as_markdown if markdown else tables.as_text)(rows) if rows else "No scoreboard is stored yet."
-    click.echo(text.rstrip("\n"))
+    drawn = tables.as_markdown if markdown else tables.as_text
+    texts = [f"{name}\n\n{drawn(rows)}".rstrip("\n") for name, rows in tables.scoreboards(source).items()]
+    click.echo("\n\n".join(texts) or "No scoreboard is stored yet.")
 
 
 @main.command()

@@ -58,28 +58,29 @@ def headline_table(source: Path) -> str:
     return as_markdown(rows)
 
 
-def scoreboard_rows(source: Path) -> list[list[str]]:
-    """Return head and rows of the stored scoreboard, mean ± standard deviation over seeds; empty if none is stored."""
+def scoreboards(source: Path) -> dict[str, list[list[str]]]:
+    """Return, by chapter, head and rows of every stored scoreboard, mean ± standard deviation over seeds."""
+    boards = {}
     for chapter in read_chapters(source):
         values = full(chapter.number, source / "full_results").series.get("scoreboard")
         if chapter.scoreboard and values is not None:
             head, rows = scoreboard_cells(chapter.scoreboard, values.tolist())
-            return [head, *rows]
-    return []
+            boards[f"chapter {chapter.number}"] = [head, *rows]
+    return boards
 
 
 def scoreboard_cells(announced: Mapping[str, Any], values: Sequence) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of a scoreboard in words.
 
     ``announced`` is what ``course.yml`` says: ``models``, and ``metrics`` with ``label``, ``unit``, ``better``;
-    ``values`` are (models, metrics, seeds).
+    ``values`` are (models, metrics, seeds); a quick run may have the first models only.
     """
     arrows = {"high": "↑", "low": "↓"}
     head = ["model"]
     for metric in announced["metrics"]:
         unit = f" ({metric['unit']})" if metric.get("unit") else ""
         head.append(f"{metric['label']}{unit} {arrows.get(metric['better'], '')}".strip())
-    models = zip(announced["models"], values, strict=True)
+    models = zip(announced["models"][: len(values)], values, strict=True)
     return head, [[model, *(_with_spread(seeds) for seeds in row)] for model, row in models]
 
 
