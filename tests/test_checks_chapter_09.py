@@ -165,6 +165,18 @@ def generator_first(generator, discriminator, g_optimizer, d_optimizer, x, z):
     return d_loss.item(), g_loss.item()
 
 
+def at_once(generator, discriminator, g_optimizer, d_optimizer, x, z):
+    g_optimizer.zero_grad()
+    d_optimizer.zero_grad()
+    d_loss = F.softplus(-discriminator(x)).mean() + F.softplus(discriminator(generator(z[0]).detach())).mean()
+    g_loss = F.softplus(-discriminator(generator(z[1]))).mean()
+    d_loss.backward()
+    g_loss.backward()
+    d_optimizer.step()
+    g_optimizer.step()
+    return d_loss.item(), g_loss.item()
+
+
 def old_judge(generator, discriminator, g_optimizer, d_optimizer, x, z):
     d_loss = F.softplus(-discriminator(x)).mean() + F.softplus(discriminator(generator(z[0]).detach())).mean()
     g_loss = F.softplus(-discriminator(generator(z[1]))).mean()
@@ -227,11 +239,14 @@ RIGHT = (
     ("exercise_2", lambda p, a: (p.log() - a).exp().numpy()),
     ("exercise_3", cross_entropies),
     ("exercise_3", lambda r, f: (-F.logsigmoid(r).mean() - F.logsigmoid(-f).mean(), -F.logsigmoid(f).mean())),
+    ("exercise_3", lambda r, f: torch.stack(losses(r, f))),
     ("exercise_4", lambda h, g: [[1 - h * h / 4, h / 2 * (1 - h * g)], [-h / 2, 1 - h * g]]),
     ("exercise_4", lambda h, g: np.array([[1, h / 2], [0, 1]]) @ np.array([[1, 0], [-h / 2, 1 - h * g]])),
+    ("exercise_4", lambda h, g: np.array([[1 - h * g, -h / 2], [h / 2 * (1 - h * g), 1 - h * h / 4]])[::-1, ::-1]),
     ("exercise_5", penalty_picture_by_picture),
     ("exercise_5", lambda model, x: penalty(model, x.float().double())),
     ("exercise_6", by_names),
+    ("exercise_6", lambda *game: np.array(step(*game))),
     ("exercise_6", cleared_and_detached),
     ("exercise_6", stepping(detach=False)),
 )
@@ -284,6 +299,8 @@ WRONG = (
     ("exercise_3", lambda r, f: naive_losses(r.float(), f.float()), "take softplus of the logit"),
     ("exercise_3", lambda r, f: (by_exp(-r) + by_exp(f), by_exp(-f)), "or exp of the logit overflows"),
     ("exercise_3", lambda r, f: tuple(part.item() for part in losses(r, f)), "lost its graph"),
+    ("exercise_3", lambda r, f: (losses(r, f.detach())[0], losses(r, f)[1]), "do not detach logits"),
+    ("exercise_3", lambda r, f: (losses(r.detach(), f)[0], losses(r, f)[1]), "do not detach logits"),
     ("exercise_3", lambda r, f: losses(r, f)[0], "return two things"),
     ("exercise_4", lambda h, g: matrix(h, g, new=False), "both move from the old point"),
     ("exercise_4", lambda h, g: matrix(h, g, g_first=True), "the generator moves first"),
@@ -321,6 +338,8 @@ WRONG = (
     ("exercise_6", with_objectives(g=lambda f: F.softplus(f).mean()), "learns to be called drawn"),
     ("exercise_6", with_objectives(d=lambda r, f: losses(-r, -f)[0]), "swapped: it learns to call drawn"),
     ("exercise_6", with_objectives(d=lambda r, f: F.softplus(-r).sum() + F.softplus(f).sum()), "take means"),
+    ("exercise_6", with_objectives(d=lambda r, f: losses(r, f)[0] / 2), "the discriminator's loss is halved"),
+    ("exercise_6", at_once, "both losses were sent back before either step"),
     ("exercise_6", with_objectives(only="d"), "only the discriminator has moved"),
     ("exercise_6", with_objectives(only="g"), "only the generator has moved"),
     ("exercise_6", with_objectives(only="both"), "there only the generator's optimiser steps"),

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,7 +94,7 @@ def as_tensor(answer: Any, shape: Sequence[int] | None = None, words: str = "") 
     if answer is None:
         raise Misconception("your function returned nothing: it ends without a return")
     try:
-        value = torch.as_tensor(answer).detach().cpu().double()
+        value = torch.as_tensor(answer.copy() if isinstance(answer, np.ndarray) else answer).detach().cpu().double()
     except (TypeError, ValueError, RuntimeError) as error:
         kind = type(answer).__name__
         raise Misconception(f"the result is a {kind} that is neither a number nor an array of numbers") from error

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -125,12 +126,25 @@ def exercise_3(gan_losses: Function) -> str:
         compare(g_loss, as_real.mean(), slips, f"the generator's loss is {as_real.mean():.4f} here, yours {g_loss:.4f}")
         for part in result:
             expect_graph(part)
+        inner = real.clone().requires_grad_(), fake.clone().requires_grad_()
+        on_real, on_fake, as_real = F.softplus(-inner[0]), F.softplus(inner[1]), F.softplus(-inner[1])
+        for part, reference in zip(result, (on_real.mean() + on_fake.mean(), as_real.mean()), strict=True):
+            found = torch.autograd.grad(part, given, retain_graph=True, allow_unused=True)
+            wanted = torch.autograd.grad(reference, inner, retain_graph=True, allow_unused=True)
+            for own, other in zip(found, wanted, strict=True):
+                if other is not None and (own is None or not torch.allclose(own, other, rtol=1e-3, atol=1e-6)):
+                    raise Misconception(
+                        "the value is right, its gradient by the logits is not: do not detach logits; what is cut in a "
+                        "step of the discriminator is the drawn *picture*, before it is judged"
+                    )
     return "three means, each of them one softplus"
 
 
 def _pair(result: Any, what: str) -> list[Any]:
     if result is None:
         as_tensor(result)  # says that a return is missing
+    if isinstance(result, np.ndarray | Tensor) and result.shape[:1] == (2,):
+        result = [*result]
     if not isinstance(result, tuple | list) or len(result) != 2:
         raise Misconception(f"return two things: {what}")
     return [*result]
@@ -268,6 +282,9 @@ _WRONG: dict[tuple[str, ...], str] = {
     ("d alone",): "only the discriminator has moved",
     ("g alone",): "only the generator has moved",
     ("d twice",): "the discriminator stepped in the second half too: there only the generator's optimiser steps",
+    ("d half",): "the discriminator's loss is halved: add the two means, one over real and one over drawn pictures",
+    ("at once",): "both losses were sent back before either step: the discriminator got the generator's gradient too, "
+    "and the generator was judged by the old one",
     ("d sum",): "the discriminator's loss is summed over the pictures: take means",
     ("g fools itself",): "the generator learns to be called drawn: its loss is softplus(−a)",
 }
@@ -314,16 +331,25 @@ class _Game:
         fake_logits = self.discriminator(fake if "no detach" in how else fake.detach()).flatten()
         sign = -1 if "swapped" in how else 1
         parts = F.softplus(-sign * real_logits), F.softplus(sign * fake_logits)
-        d_loss = sum(part.sum() if "d sum" in how else part.mean() for part in parts)
+        d_loss: Any = sum(part.sum() if "d sum" in how else part.mean() for part in parts)
+        if "d half" in how:
+            d_loss = d_loss / 2
         if "dirty d" not in how:
             self.d_optimizer.zero_grad()
-        d_loss.backward()  # type: ignore[union-attr]
+        d_loss.backward()
+        if "at once" in how:
+            self.g_optimizer.zero_grad()
+            g_loss = F.softplus(-self.discriminator(self.generator(second)).flatten()).mean()
+            g_loss.backward()
+            self.d_optimizer.step()
+            self.g_optimizer.step()
+            return torch.stack([d_loss.detach(), g_loss.detach()])
         if "g alone" not in how:
             self.d_optimizer.step()
         g_loss = d_loss
         if not {"d alone", "generator first"} & set(how):
             g_loss = self._generate(second, how, judge)
-        return torch.stack([d_loss.detach(), g_loss.detach()])  # type: ignore[union-attr]
+        return torch.stack([d_loss.detach(), g_loss.detach()])
 
     def _generate(self, z: Tensor, how: tuple[str, ...], judge: nn.Module | None = None) -> Tensor:
         logits = (judge or self.discriminator)(self.generator(z)).flatten()
