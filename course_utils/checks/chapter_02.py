@@ -46,7 +46,7 @@ def exercise_2(test_error: Function) -> str:
         batches = [torch.randn(n, size) * k for n, k in ((8, 1.0), (size + 3, 1.5), (2, 4.0))]
         value, modes, graphs = _watched(test_error, model, batches)
         if any(p.grad is not None for p in model.parameters()):
-            raise Misconception("gradients were left behind, and the next step would use them: no backward in a test")
+            raise Misconception("gradients were left behind, and a later step may use them: no backward in a test")
         if isinstance(value, Tensor):
             graph = "still carries its graph: compute under torch.no_grad() and" * value.requires_grad or "is a tensor:"
             raise Misconception(f"the result {graph} return a float")
@@ -165,8 +165,8 @@ def _judge_pca(pca_reconstruction: Function, x: Tensor, d: int) -> None:
             projected(0, vectors[:d]) + mean,
         ): "the directions are right, but x − mean has to be projected, not x",
         inside: "the mean is missing: you subtracted it before projecting, so add it again at the end",
-        projected(0, raw[:d]): "the data were not centred: without subtracting the mean the first direction points at "
-        "the mean image, see (2.4) and run (e) of section 3",
+        projected(0, raw[:d]): "the data were not centred: without subtracting the mean the first direction points "
+        "roughly at the mean, and not along the largest variance",
         (last + mean, last): "these are the directions of least variance; PCA keeps the largest eigenvalues",
     }
     otherwise = "not PCA's reconstruction: centre, project on the first d rows of Vh, go back, add the mean; see (2.4)"
@@ -220,8 +220,8 @@ def _judge_terms(terms: Any, errors: Tensor, z: Tensor, lengths: Tensor, strokes
         (z.abs() * lengths).sum(): "you summed over the images as well: average over the batch",
         (z.abs() * lengths).mean(): "you averaged over the units; sum over them, average over images",
         (z.abs() * lengths**2).sum(1).mean(): "you took squared lengths: a penalty that rescaling can still dodge",
-        (z.square() * lengths.square()).sum(1).mean(): "squares make many small activities cheap, so that few "
-        "units are switched off; take |z_k| times the length",
+        (z.square() * lengths.square()).sum(1).mean(): "squares make a small activity cost nearly "
+        "nothing; asked is |z_k| times the length",
         (z.abs() * rows).sum(1).mean() if len(rows) == len(lengths) else None: "these are the lengths of the rows, one "
         "for each pixel; unit k draws with column k",
         (z.abs() @ strokes.abs().T).sum(1).mean(): "you summed |weights|; the length of a column is the root of its "
@@ -321,7 +321,7 @@ def exercise_6(honest_accuracy: Function) -> str:
             by_median: "that is the setting with the best *median*; asked is the best mean over the draws",
             by_draw: "that is the setting with the best single draw; asked is the best mean",
             best_test: "that is the best setting of the *test* table: a number chosen "
-            "on test data is no estimate any more; choose on `valid`",
+            "on test data is no fair estimate any more; choose on `valid`",
             test.amax(0).mean(): "that takes for every draw the best test value; choose one setting, on `valid`",
             valid[chosen].mean(): "the setting is chosen well, but its accuracy must come from the test table",
             test.gather(0, valid.argmax(0)[None]).mean(): "that chooses a setting anew for every draw; the question "
