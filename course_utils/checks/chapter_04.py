@@ -57,7 +57,7 @@ def _judge_noise(noise: Tensor, noisy: Tensor, sigma: float) -> None:
     if torch.allclose(noise, noise[..., :1, :1].expand_as(noise), atol=1e-5):
         raise Misconception("one draw for each picture moves all its pixels alike: torch.randn_like(x)")
     if float(noisy.min()) >= 0 and float(noisy.max()) <= 1:
-        raise Misconception("the noisy pictures were clipped to [0, 1]; the course does not, see section 3")
+        raise Misconception("the noisy pictures were clipped to [0, 1]: leave them as they are, see section 3")
     if math.isclose(spread, sigma**2, rel_tol=0.05):
         raise Misconception("the noise has standard deviation σ²: multiply by sigma itself")
     if math.isclose(spread, math.sqrt(sigma), rel_tol=0.05):
