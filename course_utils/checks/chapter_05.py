@@ -43,7 +43,7 @@ def _judge_table(answer: Function, prior: Tensor, likelihood: Tensor, q: Tensor)
         raise Misconception("0 · log 0 gave nan: a code with q = 0 is never drawn and adds nothing; leave it out")
     slips = {
         joint.sum(): "that is p(x); asked is its logarithm",
-        -log_p: "the sign: the logarithm of a probability is negative",
+        -log_p: "the sign: the logarithm of a probability below 1 is negative",
         log_p / math.log(2): "that is in bits; nats come from the natural logarithm",
         likelihood.mean().log(): "the codes are not equally probable: weight each likelihood by its prior",
         likelihood.sum().log(): "the prior is missing: p(x) is the sum of prior times likelihood",
@@ -267,10 +267,8 @@ def _judge_training(encoder: nn.Module, decoder: nn.Module, x: Tensor, calls: in
     alone = F.binary_cross_entropy(share.expand_as(x), x, reduction="none").sum(1).mean()  # every pixel on its own
     words = f"after training reconstruction and KL are {rec:.3g} and {kl:.3g} nats"
     mad = not torch.isfinite(rec + kl) or rec + kl > 5 * alone or kl > 12
-    causes = (
-        "the gradients are not zeroed, the loss has a wrong sign or lacks the KL, or the learning rate is too large"
-    )
-    _refuse(mad, f"{words}: {causes}")
+    causes = "gradients not zeroed, a loss that has a wrong sign or lacks the KL, too large a learning rate"
+    _refuse(mad, f"{words}; possible reasons: {causes}")
     causes = "Is the reconstruction averaged over pixels, is z detached, or lr too small?"
     _refuse(kl < 0.3, f"{words}: the code carries nothing. {causes}")
     _refuse(calls < 150, f"the decoder was called {calls} times for 300 steps: one forward pass for each step")
