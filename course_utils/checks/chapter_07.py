@@ -169,8 +169,8 @@ def exercise_4(support_size: Function) -> str:
         "pairs; in a batch of three the difference is large",
         lambda b, c: b**2: "that is the rule of thumb for a share of about one half; use the share",
         lambda b, c: b / c: "collisions grow with the number of *pairs*, b(b − 1)/2, not with the number of pictures",
-        lambda b, c: b * (b - 1) / (2 * c): "that is the expected number of pairs, which equals the share only while "
-        "it is small",
+        lambda b, c: b * (b - 1) / (2 * c): "that takes the share for the expected number of pairs that are equal; "
+        "the two are close only while they are small",
         lambda b, c: size(b, c) * math.log(2): "log to the base 2; (7.12) has the natural logarithm",
         lambda b, c: size(b, c) * math.log(10): "log to the base 10; (7.12) has the natural logarithm",
     }
@@ -236,8 +236,8 @@ WRONG_CHOICES: Mapping[tuple[str, str], str] = {
     ("classes", "Fréchet distance"): "it rises, as it does for blur and noise; which class is missing it cannot say",
     ("classes", "coverage"): "it falls, but does not say that it is classes that are missing",
     ("diversity", "precision"): "precision asks whether pictures are plausible; one picture again and again is",
-    ("diversity", "recall"): "the balls around a picture that comes often have radius 0: recall falls for that reason "
-    "alone (section 9)",
+    ("diversity", "recall"): "the balls around a picture that comes often have radius 0: recall falls for that reason, "
+    "too (section 9)",
     ("diversity", "class histogram"): "all ten classes may be there, each with one picture",
     ("difference", "Fréchet distance"): "with few pictures it is large even if nothing differs, and has no p-value",
     ("difference", "look at samples"): "the eye has no p-value",
