@@ -87,7 +87,7 @@ def exercise_3(kl: Function) -> str:
         slips = {
             reverse: "the order is reversed: the draws come from p, so p weights the sum (section 2, What maximum "
             "likelihood makes small)",
-            cross: "this is the cross-entropy −Σ p log q; subtract the entropy −Σ p log p, which even the true model costs",
+            cross: "this is the cross-entropy −Σ p log q; subtract the entropy −Σ p log p, which even the truth costs",
             entropy: "this is the entropy of p alone; q does not occur in it",
             -right: "the sign is reversed: the divergence is never negative, so log p − log q, not log q − log p",
             (right / math.log(2), right / math.log(10)): "this is in another base of the logarithm; nats need the "
@@ -114,7 +114,7 @@ def exercise_3(kl: Function) -> str:
             f"for p = {never} and q = {half} it gives {fatal:.4g}: q gives zero to something that happens under p, so "
             "the divergence is infinite. Do not leave out values with q = 0, and add nothing to q"
         )
-    return "weighted by p; a zero of p is harmless, a zero of q is fatal"
+    return "weighted by p; a zero of p is harmless, a zero of q where p is not zero is fatal"
 
 
 @exercise("1.4")

@@ -180,7 +180,7 @@ def exercise_4(support_size: Function) -> str:
     )
     rights = (size, lambda b, c: round(size(b, c)))
     compare_all(support_size, [(100, 0.5), (400, 0.9), (3, 0.2)], rights, slips, otherwise)
-    return "and rare modes are not counted"
+    return "and rare modes hardly count"
 
 
 @exercise("7.5")
