@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from course_utils import __version__
 from course_utils.runtime import ROOT, pick_device
 from course_utils.tools import folders
 from course_utils.tools import notebook as notebooks
@@ -93,7 +94,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="course-utils", message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 def main() -> None:
     """Run the course on autoencoders and generative models, and what it needs."""
 
