@@ -14,7 +14,8 @@ from course_utils.runtime import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-REQUIREMENTS = [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["site"]]
+OWN = f"{PROJECT['name']}[tools]"  # what the extras for developers and the site build on
+REQUIREMENTS = [line for part in (PROJECT["dependencies"], *EXTRAS.values()) for line in part if line != OWN]
 CONSTRAINTS = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
 
 
@@ -22,12 +23,11 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_environment_yml_lists_what_pyproject_lists():
+def test_environment_yml_installs_what_make_installs():
     entries = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in entries if isinstance(entry, dict))
-    listed = {line for line in pip if not line.startswith("-")}
-    assert listed == set(REQUIREMENTS)
-    assert "-c constraints.txt" in pip and any(line.startswith("-e .") for line in pip)
+    assert pip == ["-c constraints.txt", "-e .[dev,site]"]
+    assert set(EXTRAS) == {"tools", "dev", "site"} and OWN in EXTRAS["dev"] and OWN in EXTRAS["site"]
     python = next(entry for entry in entries if isinstance(entry, str) and entry.startswith("python"))
     assert python.removeprefix("python") == PROJECT["requires-python"]
 

@@ -13,8 +13,9 @@ from course_utils.runtime import ROOT, cores
 
 #: What importing torchvision says if it was built for another torch.
 BROKEN_PAIR = "torchvision::nms does not exist"
-PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "ipykernel", "papermill", "nbconvert")
-INSTALL = f"run `make run`, or `pip install -e .` in {ROOT}"
+NEEDED = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "mlxtend")
+TOOLS = ("ipykernel", "jupyterlab", "nbconvert", "papermill")
+INSTALL = f'run `make setup`, or `pip install -e ".[tools]"` in {ROOT}'
 Findings = list[tuple[str, str]]
 
 
@@ -38,9 +39,11 @@ def _packages() -> Findings:
     level = "ok" if sys.version_info >= (3, 11) else "BROKEN"
     found = [(level, f"Python {platform.python_version()} at {sys.executable} (3.11 or newer is needed)")]
     here = {str(each.metadata["Name"]).lower(): each.version for each in metadata.distributions()}
-    found.append(("ok", "packages: " + ", ".join(f"{name} {here[name]}" for name in PACKAGES if name in here)))
-    if missing := [name for name in PACKAGES if name not in here]:
-        found.append(("BROKEN", f"not installed: {', '.join(missing)}; {INSTALL}"))
+    shown = ", ".join(f"{name} {here[name]}" for name in (*NEEDED, *TOOLS) if name in here)
+    found.append(("ok", f"packages: {shown}"))
+    for names, level, beside in ((NEEDED, "BROKEN", ""), (TOOLS, "absent", ": notebooks run, the command does not")):
+        if missing := [name for name in names if name not in here]:
+            found.append((level, f"not installed: {', '.join(missing)}{beside}; {INSTALL}"))
     return found
 
 
