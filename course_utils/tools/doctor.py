@@ -55,6 +55,8 @@ def _torch() -> Findings:
         reason = f"importing torch and torchvision fails ({type(error).__name__}: {error})"
         if BROKEN_PAIR in str(error):
             reason = f"torch and torchvision do not fit together ({error})"
+        if os.name == "nt" and isinstance(error, OSError):
+            reason += ", often because the Microsoft Visual C++ Redistributable is missing: install that first"
         mend = "delete .venv and run `make setup`; in an environment of your own, `pip install --force-reinstall -c "
         mend += "constraints.txt torch torchvision`, with --index-url for both of them or for neither"
         return [("BROKEN", f"{reason}. Reinstall both from one index: {mend}")]
@@ -67,10 +69,14 @@ def _machine() -> Findings:
     import psutil
 
     free, total = shutil.disk_usage(ROOT).free / 1e9, psutil.virtual_memory().total / 1e9
+    slow = "microsoft" in platform.release().lower() and ROOT.parts[:2] == ("/", "mnt")
     return [
+        ("ok", f"{platform.system()} {platform.machine()}"),
         ("ok", f"{cores()} cores"),
         ("ok" if free > 2 else "warning", f"{free:.1f} GB of disk free at {ROOT}"),
         ("ok" if total > 3 else "warning", f"{total:.1f} GB of memory (a chapter needs up to 3 GB)"),
+        *[("warning", f"{ROOT} lies on the disk of Windows, which is slow from WSL: move it into your home")] * slow,
+        *[("absent", "make: README, section *Systems*, has the lines to type instead")] * (not shutil.which("make")),
     ]
 
 
