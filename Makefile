@@ -21,7 +21,7 @@ TEST_ENV := env -u MPLBACKEND COURSE_STRICT=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=
 NBVAL := --nbval-lax --nbval-current-env --nbval-cell-timeout 300
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-unit lab slides site vendor doctor bench check format store full lock clean
+.PHONY: help setup run test test-unit lab slides site vendor doctor bench check lint format store full lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,14 @@ check: $(STAMP)  ## lint code and notebooks, check their format, and the types o
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint: $(BIN)/ruff  ## the part of make check that needs no PyTorch: lint code and notebooks, check their format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(BIN)/ruff:  # only if setup has not brought it
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PINS_tested) ruff
 
 format: $(STAMP)  ## mend what the linter can mend, and format
 	$(BIN)/ruff check --fix .

@@ -29,4 +29,4 @@ Nothing is imported here, so ``import course_utils`` costs nothing; write
 ``from course_utils import datasets`` or ``from course_utils.fit import fit``.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

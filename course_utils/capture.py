@@ -118,9 +118,8 @@ class Steps:
         terms = self.step(inputs)
         self.names = self.names or list(terms)
         if set(terms) != set(self.names):
-            raise ValueError(
-                f"the objective returned {sorted(terms)}, before {sorted(self.names)}: always give the same"
-            )
+            found, before = sorted(terms), sorted(self.names)
+            raise ValueError(f"the objective returned {found}, before {before}: always give the same")
         if self.table.shape[1] == 0:
             self.table = torch.zeros(len(self.table), len(terms), device=self.device)
         row = torch.stack([terms[name].float() for name in self.names])

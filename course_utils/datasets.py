@@ -208,10 +208,8 @@ def _split(name: str, arrays: Arrays, seed: int, test_from: int | None = None) -
     if test_from is None:
         return [whole[index] for index in stratified(whole.labels, (0.8, 0.1, 0.1), seed)]
     if type(test_from) is not int or not 10 <= test_from < len(whole):
-        raise ValueError(
-            f"test_from = {test_from!r} does not cut the {len(whole)} pictures of {name!r} into three parts; "
-            f"give a whole number from 10 to {len(whole) - 1}, the index of the first test picture"
-        )
+        text = f"test_from = {test_from!r} does not cut the {len(whole)} pictures of {name!r} into three parts; "
+        raise ValueError(text + f"give a whole number from 10 to {len(whole) - 1}, the index of the first test picture")
     cut = test_from - test_from // 10
     return [whole[:cut], whole[cut:test_from], whole[test_from:]]
 
@@ -252,11 +250,10 @@ def _read_svhn(name: str) -> list[Split]:
         try:
             crops = torchvision.datasets.SVHN(svhn_folder(), split=part, download=False)
         except RuntimeError as error:  # that is what a wrong checksum raises
-            raise ValueError(
-                f"{svhn_folder() / f'{part}_32x32.mat'} is damaged or only half there (its checksum is not that of "
-                f"SVHN). `course data fetch {'svhn-extra' if part == 'extra' else 'svhn'}` or "
-                "`course data import FOLDER` puts a good one in its place"
-            ) from error
+            file, needed = svhn_folder() / f"{part}_32x32.mat", "svhn-extra" if part == "extra" else "svhn"
+            text = f"{file} is damaged or only half there (its checksum is not that of SVHN). "
+            text += f"`course data fetch {needed}` or `course data import FOLDER` puts a good one in its place"
+            raise ValueError(text) from error
         parts.append(Split(torch.from_numpy(np.ascontiguousarray(crops.data)), torch.from_numpy(crops.labels)))
     pool, test, *more = parts
     cut = len(pool) - len(pool) // 10

@@ -140,9 +140,8 @@ def probe_accuracy(
     if sizes[0] != sizes[1] or sizes[2] != sizes[3]:
         raise ValueError("{} training codes with {} labels, {} test codes with {}".format(*sizes))
     if train_labels.ndim != 1 or test_labels.ndim != 1:
-        raise ValueError(
-            f"labels {tuple(train_labels.shape)} and {tuple(test_labels.shape)}; give labels (N,) and (M,)"
-        )
+        shapes = f"{tuple(train_labels.shape)} and {tuple(test_labels.shape)}"
+        raise ValueError(f"labels {shapes}; give labels (N,) and (M,)")
     mean = train_codes.mean(0)
     scale = (train_codes - mean).square().sum(1).mean().sqrt()
     if not scale > 0:

@@ -32,8 +32,7 @@ class Mixture:
         """Draw (n, D) points."""
         generator = torch.Generator().manual_seed(seed)
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.means.shape[1], generator=generator)
-        return self.means[k] + self.scales[k, None] * noise
+        return self.means[k] + self.scales[k, None] * torch.randn(n, self.means.shape[1], generator=generator)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return the log-density (N,) at points (N, D), in nats."""

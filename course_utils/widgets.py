@@ -11,10 +11,22 @@ from typing import Any
 
 import ipywidgets
 import matplotlib.pyplot as plt
+import traitlets
 from matplotlib.figure import Figure
 
 Draw = Callable[[Any], Figure]
 Label = Callable[[Any], str]
+if OLD := not hasattr(ipywidgets, "Stack"):  # version 7, which a hosted notebook may have: the kernel moves the slider
+
+    class Stack(ipywidgets.VBox):
+        selected_index = traitlets.Int(0)
+
+        @traitlets.observe("children", "selected_index")
+        def _show(self, _: Any) -> None:
+            for place, child in enumerate(self.children):
+                child.layout.display = None if place == self.selected_index else "none"
+
+    ipywidgets.Stack = Stack  # also for the chapters that stack by themselves
 
 
 def slider(draw: Draw, values: Iterable[Any], *, name: str = "", label: Label = str, start: int = 0) -> ipywidgets.VBox:
@@ -60,7 +72,7 @@ def control(name: str, words: list[str], start: int, stacks: list[ipywidgets.Sta
     handle = ipywidgets.IntSlider(value=start, min=0, max=len(words) - 1, readout=False, description=name)
     beside = ipywidgets.Stack([ipywidgets.Label(value=word) for word in words], selected_index=start)
     for stack in (beside, *stacks):
-        ipywidgets.jslink((handle, "value"), (stack, "selected_index"))
+        (traitlets.link if OLD else ipywidgets.jslink)((handle, "value"), (stack, "selected_index"))
     return ipywidgets.HBox([handle, beside])
 
 

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from course_utils import __version__
+
 project = "Autoencoders and generative models"
+version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_doctrees", "_extra", "_static"]
 
@@ -42,7 +45,8 @@ html_theme_options = {
     "use_download_button": False,
     "show_toc_level": 2,
     "navbar_persistent": [],
-    "footer_content_items": [],
+    "footer_content_items": ["extra-footer.html"],
+    "extra_footer": f"<p>Version {release} · code: BSD 3-Clause, text and figures: CC BY 4.0</p>",
 }
 
 

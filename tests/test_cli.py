@@ -255,6 +255,39 @@ def test_doctor_warns_of_a_matplotlib_backend_without_figures(monkeypatch):
     assert result.exit_code == 0 and "warning  MPLBACKEND=Agg" in result.output
 
 
+def test_doctor_says_what_differs_on_other_systems(monkeypatch):
+    from course_utils.tools import doctor
+
+    assert not [text for level, text in doctor._machine() if level != "ok" and "GB" not in text]
+    monkeypatch.setattr(doctor.platform, "release", lambda: "5.15.167-microsoft-standard-WSL2")
+    monkeypatch.setattr(doctor, "ROOT", type(doctor.ROOT)("/mnt/c/course"))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: MagicMock(free=1e11))
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
+    found = dict(reversed(pair) for pair in doctor._machine())
+    assert [level for text, level in found.items() if "slow from WSL" in text] == ["warning"]
+    assert [level for text, level in found.items() if text.startswith("make: README, section *Systems*")] == ["absent"]
+
+
+def test_doctor_knows_what_pytorch_lacks_on_windows(monkeypatch):
+    from course_utils.tools import doctor
+
+    monkeypatch.setattr(doctor.os, "name", "nt")
+    broken_import(monkeypatch, "torch", OSError("[WinError 126] c10.dll"))
+    ((level, text),) = doctor._torch()
+    assert level == "BROKEN" and "c10.dll" in text and "Visual C++ Redistributable is missing" in text
+
+
+def test_doctor_tells_missing_tools_from_missing_packages(monkeypatch):
+    from course_utils.tools import doctor
+
+    names = {*doctor.NEEDED, *doctor.TOOLS}
+    for gone, level in (("papermill", "absent"), ("mlxtend", "BROKEN")):
+        here = [MagicMock(metadata={"Name": name}, version="1") for name in names - {gone}]
+        monkeypatch.setattr(doctor.metadata, "distributions", lambda here=here: here)
+        (found,) = [each for each in doctor._packages() if each[1].startswith("not installed")]
+        assert found[0] == level and gone in found[1] and 'pip install -e ".[tools]"' in found[1]
+
+
 def test_doctor_notices_the_kernel_of_another_python(monkeypatch, tmp_path):
     folder = tmp_path / "kernels" / "python3"
     folder.mkdir(parents=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torchvision.datasets
 from click.testing import CliRunner
+from helpers.processes import posix
 
 from course_utils.tools import data
 from course_utils.tools.cli import main
@@ -83,6 +84,7 @@ def test_import_goes_by_content_not_by_name(home, source):
     assert (home / "MNIST" / "raw" / f"{FILES[0]}.gz").exists()
 
 
+@posix
 def test_import_from_a_folder_that_cannot_be_written(home, source):
     for path in [*source.rglob("*"), source]:
         path.chmod(0o555 if path.is_dir() else 0o444)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets
+from helpers.processes import posix
 from helpers.svhn import write_svhn
 from PIL import Image
 
@@ -367,6 +368,7 @@ def test_grey_pictures_saved_in_colour_are_grey(empty_data, tmp_path):
     assert torch.equal(load(tmp_path / "colour").train.images, grey)
 
 
+@posix
 def test_other_files_are_counted_and_a_link_that_leads_nowhere_is_named(empty_data, tmp_path, capsys):
     folder = _folder(tmp_path / "pets")
     for name in ("a.heic", "b.HEIC", "notes"):

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import nbformat
 import psutil
 import pytest
-from helpers.processes import alive, left_behind
+from helpers.processes import alive, left_behind, posix
 from helpers.toys import Remembers, code_cells, course, plans, read_json, record, write_course, write_notebook
 from nbformat.v4 import new_output
 
@@ -242,6 +242,7 @@ def test_full_profile_stores_its_numbers_and_never_replaces_good_ones_by_bad(cop
 # ---------------------------------------------------------------- interruptions
 
 
+@posix
 def test_ctrl_c_leaves_what_is_done_and_no_kernel(copy):
     source, output = copy
     write_notebook(source / "02_b.ipynb", "import time\ntime.sleep(100)")
@@ -257,6 +258,7 @@ def test_ctrl_c_leaves_what_is_done_and_no_kernel(copy):
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
+@posix
 @pytest.mark.parametrize("name", [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)])
 def test_a_signal_leaves_no_process_and_decides_the_exit_code(tmp_path, name):
     source = write_course(tmp_path / "chapters", a={}, b={})
@@ -281,6 +283,7 @@ def test_a_signal_leaves_no_process_and_decides_the_exit_code(tmp_path, name):
     assert [(result.name, result.status) for result in read_results(tmp_path / "run")] == [("a", "interrupted")]
 
 
+@posix
 def test_an_interruption_of_one_chapter_is_raised_with_its_exit_code(monkeypatch, tmp_path):
     source = write_course(tmp_path, a={})
     write_notebook(source / "a.ipynb", "1")

@@ -3,6 +3,7 @@
 import tarfile
 
 import pytest
+from helpers.processes import posix
 
 from course_utils.tools import site, slides, vendor
 
@@ -70,6 +71,7 @@ def test_unknown_name_and_missing_npm(tmp_path, monkeypatch):
         vendor.fetch(["requirejs"], tmp_path / "cache")
 
 
+@posix
 def test_npm_is_looked_for_beside_python_as_well(tmp_path, monkeypatch):
     npm = tmp_path / "bin" / "npm"
     npm.parent.mkdir()
@@ -96,6 +98,7 @@ def test_every_package_is_loaded_by_a_page():
     assert set(vendor.PACKAGES) == {*slides.SCRIPTS, *site.SCRIPTS}
 
 
+@posix
 def test_a_failure_of_npm_is_told(tmp_path, monkeypatch):
     npm = tmp_path / "npm"
     npm.write_text("#!/bin/sh\necho 'no route to host' >&2\nexit 1\n")

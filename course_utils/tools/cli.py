@@ -14,10 +14,12 @@ from typing import Any
 
 import click
 
+from course_utils import __version__
 from course_utils.runtime import ROOT, pick_device
 from course_utils.tools import folders
 from course_utils.tools import notebook as notebooks
 from course_utils.tools.chapter import Chapter, NoCourse, Plan, plan, read_chapters, read_results
+from course_utils.tools.doctor import INSTALL
 from course_utils.tools.screen import Screen
 
 
@@ -42,11 +44,7 @@ jobs_option = count("--jobs", 1, "Chapters executed at once.")
 device_option = click.option(
     "--device", help="Where to compute: cpu, cuda or mps [default: COURSE_DEVICE, else the fastest found]."
 )
-timeout_option = click.option(
-    "--cell-timeout",
-    type=click.IntRange(min=1),
-    help="Limit per cell in seconds [default: from course.yml, at least 300].",
-)
+timeout_option = count("--cell-timeout", None, "Limit per cell in seconds [default: from course.yml, at least 300].")
 parameter_option = click.option(
     "-p", "pairs", nargs=2, multiple=True, metavar="NAME VALUE", help="Override a parameter; repeatable."
 )
@@ -59,13 +57,8 @@ def _measurement(_: click.Context, __: click.Parameter, path: Path | None) -> Pa
     return path
 
 
-json_option = click.option(
-    "--json",
-    "json_path",
-    type=click.Path(path_type=Path, dir_okay=False),
-    callback=_measurement,
-    help="Also write this file.",
-)
+json_file = click.Path(path_type=Path, dir_okay=False)
+json_option = click.option("--json", "json_path", type=json_file, callback=_measurement, help="Also write this file.")
 
 
 @contextlib.contextmanager
@@ -74,7 +67,8 @@ def told(*errors: type[Exception], refused: bool = False) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        raise (click.UsageError if refused else click.ClickException)(str(error)) from error
+        way = f"; {INSTALL}" if isinstance(error, ModuleNotFoundError) else ""
+        raise (click.UsageError if refused else click.ClickException)(f"{error}{way}") from error
 
 
 class _Group(click.Group):
@@ -93,7 +87,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="course-utils", message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 def main() -> None:
     """Run the course on autoencoders and generative models, and what it needs."""
 

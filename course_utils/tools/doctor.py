@@ -13,8 +13,9 @@ from course_utils.runtime import ROOT, cores
 
 #: What importing torchvision says if it was built for another torch.
 BROKEN_PAIR = "torchvision::nms does not exist"
-PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "ipykernel", "papermill", "nbconvert")
-INSTALL = f"run `make run`, or `pip install -e .` in {ROOT}"
+NEEDED = ("torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "mlxtend")
+TOOLS = ("ipykernel", "jupyterlab", "nbconvert", "papermill")
+INSTALL = f'run `make setup`, or `pip install -e ".[tools]"` in {ROOT}'
 Findings = list[tuple[str, str]]
 
 
@@ -38,9 +39,11 @@ def _packages() -> Findings:
     level = "ok" if sys.version_info >= (3, 11) else "BROKEN"
     found = [(level, f"Python {platform.python_version()} at {sys.executable} (3.11 or newer is needed)")]
     here = {str(each.metadata["Name"]).lower(): each.version for each in metadata.distributions()}
-    found.append(("ok", "packages: " + ", ".join(f"{name} {here[name]}" for name in PACKAGES if name in here)))
-    if missing := [name for name in PACKAGES if name not in here]:
-        found.append(("BROKEN", f"not installed: {', '.join(missing)}; {INSTALL}"))
+    shown = ", ".join(f"{name} {here[name]}" for name in (*NEEDED, *TOOLS) if name in here)
+    found.append(("ok", f"packages: {shown}"))
+    for names, level, beside in ((NEEDED, "BROKEN", ""), (TOOLS, "absent", ": notebooks run, the command does not")):
+        if missing := [name for name in names if name not in here]:
+            found.append((level, f"not installed: {', '.join(missing)}{beside}; {INSTALL}"))
     return found
 
 
@@ -52,6 +55,8 @@ def _torch() -> Findings:
         reason = f"importing torch and torchvision fails ({type(error).__name__}: {error})"
         if BROKEN_PAIR in str(error):
             reason = f"torch and torchvision do not fit together ({error})"
+        if os.name == "nt" and isinstance(error, OSError):
+            reason += ", often because the Microsoft Visual C++ Redistributable is missing: install that first"
         mend = "delete .venv and run `make setup`; in an environment of your own, `pip install --force-reinstall -c "
         mend += "constraints.txt torch torchvision`, with --index-url for both of them or for neither"
         return [("BROKEN", f"{reason}. Reinstall both from one index: {mend}")]
@@ -64,10 +69,14 @@ def _machine() -> Findings:
     import psutil
 
     free, total = shutil.disk_usage(ROOT).free / 1e9, psutil.virtual_memory().total / 1e9
+    slow = "microsoft" in platform.release().lower() and ROOT.parts[:2] == ("/", "mnt")
     return [
+        ("ok", f"{platform.system()} {platform.machine()}"),
         ("ok", f"{cores()} cores"),
         ("ok" if free > 2 else "warning", f"{free:.1f} GB of disk free at {ROOT}"),
         ("ok" if total > 3 else "warning", f"{total:.1f} GB of memory (a chapter needs up to 3 GB)"),
+        *[("warning", f"{ROOT} lies on the disk of Windows, which is slow from WSL: move it into your home")] * slow,
+        *[("absent", "make: README, section *Systems*, has the lines to type instead")] * (not shutil.which("make")),
     ]
 
 

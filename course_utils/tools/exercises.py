@@ -113,8 +113,7 @@ def in_words(chapters: Sequence[Saved], folder: Path) -> str:
 def as_json(chapters: Sequence[Saved], folder: Path) -> str:
     """Return the same as one JSON object."""
     rows = [asdict(chapter) | {"passed": chapter.passed()} for chapter in chapters]
-    whole = {"folder": str(folder), "chapters": rows, **_totals(chapters)}
-    return json.dumps(whole, indent=1, ensure_ascii=False)
+    return json.dumps({"folder": str(folder), "chapters": rows, **_totals(chapters)}, indent=1, ensure_ascii=False)
 
 
 def _totals(chapters: Sequence[Saved]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from nbconvert.filters.highlight import Highlight2HTML
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, markdown2html_mistune
 from pygments.formatters import HtmlFormatter
 
+from course_utils import __version__
 from course_utils.runtime import replacing
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -23,8 +24,8 @@ _CONVERTER = LatexToMathML(fancy_error=False)
 
 
 def fill(template: str, **values: Any) -> str:
-    """Fill a template; what is filled into HTML is escaped, unless the template calls it safe."""
-    return _ENVIRONMENT.get_template(template).render(values)
+    """Fill a template, which knows the ``version``; what is filled into HTML is escaped unless it is called safe."""
+    return _ENVIRONMENT.get_template(template).render(values, version=__version__)
 
 
 def write_page(path: Path, text: str) -> None:

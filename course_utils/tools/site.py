@@ -33,8 +33,6 @@ SCRIPTS = {
     "requirejs": ("require.js",),
     "@jupyter-widgets/html-manager": ("dist/embed-amd.js", "dist/*.woff2", "dist/*.woff"),
 }
-#: Modules of the package that the pages of its interface leave out: they serve the command line.
-LEFT_OUT = {"tools"}
 
 
 def sources(output: Path) -> Path:
@@ -95,14 +93,13 @@ def write_sources(source: Path, folder: Path, executed: Mapping[str, Path]) -> N
 
 
 def _write_first_page(folder: Path, chapters: Sequence[Chapter]) -> None:
-    """Write index.md with the README's picture, and what Sphinx takes as it is."""
+    """Write index.md with the README's picture, and what Sphinx takes as it is: settings, styles, the changelog."""
     readme = README.read_text(encoding="utf-8")
     write_page(folder / "index.md", index_page(readme, chapters))
     for picture in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", readme):
         _copy(ROOT / picture, folder / Path(picture).parent)
-    _copy(DOCS / "conf.py", folder)
-    for name in ("site.css", "formulas.js"):
-        _copy(DOCS / name, folder / "_static")
+    for path in (ROOT / "CHANGELOG.md", DOCS / "conf.py", DOCS / "site.css", DOCS / "formulas.js"):
+        _copy(path, folder if path.suffix in (".md", ".py") else folder / "_static")
 
 
 def _copy(path: Path, folder: Path) -> None:
@@ -169,7 +166,7 @@ def write_interface(folder: Path) -> None:
     """Write one page per module of the package, filled by Sphinx from the docstrings."""
     package = ROOT / "course_utils"
     names = sorted(path.stem for path in package.glob("[!_]*.py"))
-    names += sorted({path.parent.name for path in package.glob("*/__init__.py")} - LEFT_OUT)
+    names += sorted({path.parent.name for path in package.glob("*/__init__.py")} - {"tools"})  # for the command
     for title in (f"course_utils.{name}" for name in names):
         text = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n   :members:\n"
         write_page(folder / f"{title.split('.')[1]}.rst", text)

@@ -122,8 +122,7 @@ def says_nothing(band: Band, values: Sequence[float], unit: str = "", *, log: bo
     """
     if log:
         return math.log(band[1] / band[0]) > WIDEST * math.log(1000)
-    ranges = {"%": 100.0, "dB": 120.0}
-    return band[1] - band[0] > WIDEST * ranges.get(unit, 2 * abs(float(np.mean(values))))
+    return band[1] - band[0] > WIDEST * {"%": 100.0, "dB": 120.0}.get(unit, 2 * abs(float(np.mean(values))))
 
 
 class Verdict(NamedTuple):

@@ -1,6 +1,11 @@
-"""What processes a test leaves behind."""
+"""What processes a test leaves behind, and which tests need a system that has processes as POSIX has them."""
+
+import os
 
 import psutil
+import pytest
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs make, a shell, signals or links as POSIX has them")
 
 #: Python's own servants, which whoever first asks for them starts and which live as long as the process that asked.
 SERVANTS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
