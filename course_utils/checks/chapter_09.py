@@ -42,6 +42,7 @@ def exercise_1(jsd_estimate: Function) -> str:
             value: "that is the value itself; solve (9.2) for the JSD",
             -value: "that is the loss of the discriminator; solve (9.2) for the JSD",
             value + LOG4: "that is twice the JSD, see (9.2)",
+            value / 2: "log 4 is missing: solve (9.2) for the JSD",
             (value - LOG4) / 2: "the sign of log 4: it comes to the other side of (9.2)",
             (LOG4 - value) / 2: "the sign of the value: log D and log(1 − D) are negative",
             (value + LOG4 / 2) / 2: "log 4, not log 2: each of the two means brings a log 2",
@@ -232,6 +233,7 @@ def _slopes(model: nn.Module, x: Tensor) -> tuple[Tensor, dict[Any, str]]:
         0.5 * squared.sqrt().mean(): "that is the length of the slope; R1 has its square",
         0.5 * (squared.sqrt() - 1).square().mean(): "that pulls the slope to 1, as WGAN-GP does; R1 pulls it to 0",
         (0.5 * of_d.mean(), of_d.mean()): "that is the slope of D; R1 takes the slope of the logit",
+        0.5 * squared.sqrt().mean().square(): "that is the square of the mean length: take the mean of the squares",
         0.5 * squared.mean().sqrt(): "that is the root of the mean: leave the square",
     }
 
