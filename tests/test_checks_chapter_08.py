@@ -168,11 +168,13 @@ RIGHT = [
     ("exercise_4", lambda u, v, k, n: box(u, v, k, n) and (u == 0 or v <= u * (k // 2))),
     ("exercise_5", lambda m, n, h, w: sample(m, n, h, w, lambda p: (torch.rand(len(p)) < p).float())),
     ("exercise_5", lambda m, n, h, w: sample(m, n, h, w).bool()),
+    ("exercise_5", lambda m, n, h, w: torch.cat([sample(m, 1, h, w) for _ in range(n)])),  # one picture at a time
     ("exercise_6", lambda a, w: (w.softmax(1).log() + a).logsumexp(1).float()),
 ]
 WRONG = [
     ("exercise_1", lambda m, h, w: terms(m, h, w).sum(), "these are logarithms"),
     ("exercise_1", lambda m, h, w: terms(m, h, w).exp().sum(), "before the sum over pixels"),
+    ("exercise_1", lambda m, h, w: terms(m, h, w).sum().exp(), "all pictures multiplied"),
     ("exercise_1", lambda m, h, w: terms(m, h, w).mean(1).exp().sum(), "mean over pixels"),
     ("exercise_1", lambda m, h, w: terms(m, h, w).sum(1).exp().mean(), "mean over pictures"),
     ("exercise_1", lambda m, h, w: white(m, h, w).prod(1).sum(), "also where it is black"),
@@ -251,6 +253,7 @@ WRONG = [
     ("exercise_6", lambda a, w: -mixture(a, w), "the sign"),
     ("exercise_6", lambda a, w: torch.logsumexp(torch.log_softmax(w, 1) + a, 0), "one number for each component"),
     ("exercise_6", lambda a, w: (w.softmax(1) * a.exp()).sum(1).log(), "use torch.logsumexp"),
+    ("exercise_6", lambda a, w: a.max() + (w.softmax(1) * (a - a.max()).exp()).sum(1).log(), "each pixel by itself"),
     ("exercise_6", lambda a, w: mixture(a, w) + 1, "look at (8.9)"),
 ]
 

@@ -34,7 +34,7 @@ class _Net:
 @exercise("8.1")
 def exercise_1(sum_over_pictures: Function) -> str:
     """Sum of p(x) over all pictures, for models with and without a leak."""
-    for h, w, leak in ((2, 2, False), (2, 3, True), (3, 2, True), (1, 3, False)):
+    for h, w, leak in ((2, 3, True), (2, 2, False), (3, 2, True), (1, 3, False)):
         net, count = _Net(h, w, leak), 2 ** (h * w)
         value = as_tensor(sum_over_pictures(net, h, w), (), "asked is one number, the sum over all pictures")
         if any(set(picture) - {0.0, 1.0} for picture in net.asked):
@@ -49,16 +49,18 @@ def exercise_1(sum_over_pictures: Function) -> str:
         right = terms.sum(1).exp().sum()
         slips = {
             terms.sum(): "these are logarithms, added up; take the exponential of each picture's sum first",
-            terms.exp().sum(): "the exponential comes before the sum over pixels: the conditionals of a picture are "
-            "multiplied, so their logarithms are added first",
+            terms.sum().exp(): "all pictures multiplied: take the exponential of each picture's sum, then add",
+            terms.exp().sum(): "you take the exponential before the sum over pixels; it belongs after it: the "
+            "conditionals of a picture are multiplied, so their logarithms are added first",
             terms.mean(1).exp().sum(): "a mean over pixels instead of a sum: (8.3) adds all pixels up",
             right / count: "that is the mean over pictures; asked is the sum",
             white.prod(1).sum(): "every pixel is counted with its probability of white, also where it is black",
             (x * white.log()).sum(1).exp().sum(): "black pixels are left out: they have the probability "
             "sigmoid(−a), see (8.3)",
-            right.log(): "that is its logarithm; asked is the sum itself",
             (-terms).sum(1).exp().sum(): "the sign: the exponential of the *negative* log-probability",
         }
+        if leak:  # without one it is 0, as a product over all pictures nearly is
+            slips[right.log()] = "that is its logarithm; asked is the sum itself"
         slips = {key: words for key, words in slips.items() if (key - right).abs() > 1e-6}
         compare(value, right, slips, f"the sum is {right:.4f}, yours {value:.4f}; look at (8.3) and (8.4)", rtol=1e-3)
     return "1 without a leak, something else with one"
@@ -204,13 +206,13 @@ class _Copying:
 
     def __call__(self, x: Any) -> Tensor:
         x = torch.as_tensor(x)
-        if tuple(x.shape) != self.shape:
+        if tuple(x.shape[1:]) != self.shape[1:]:  # one picture at a time is right as well
             raise Misconception(f"the model was given shape {tuple(x.shape)}, expected {self.shape}")
         self.calls += 1
         if self.chance is not None:
-            return torch.full(self.shape, self.chance).logit().to(x.device)
+            return torch.full(x.shape, self.chance).logit().to(x.device)
         flat = 80 * x.flatten(1).float() - 40
-        return F.pad(flat, (1, -1)).view(self.shape)  # the first logit is 0
+        return F.pad(flat, (1, -1)).view(x.shape)  # the first logit is 0
 
 
 @exercise("8.5")
@@ -253,13 +255,14 @@ def exercise_6(log_mixture: Function) -> str:
     """The logarithm of a weighted sum of masses, from their logarithms."""
     for n, components, low in ((5, 3, -4.0), (4, 6, -2000.0)):
         log_masses = low - rand(n, components, seed=n)
+        log_masses[0] /= abs(low) / 4  # the first pixel stays near −4: one maximum for all pixels will not do
         weights = 2 * randn(n, components, seed=components)
         value = as_tensor(log_mixture(log_masses.clone(), weights.clone()))
         if value.shape == (components,):
             raise Misconception("one number for each component; asked is one for each pixel: sum over the components")
         value = as_tensor(value, (n,), ": one number for each pixel")
         if not torch.isfinite(value).all():
-            raise Misconception("the exponential of −2000 is 0 and its logarithm −∞: use torch.logsumexp")
+            raise Misconception("an exponential is 0, its logarithm −∞: use torch.logsumexp, each pixel by itself")
         share = torch.softmax(weights, 1)
         right = torch.logsumexp(share.log() + log_masses, 1)
         slips = {
