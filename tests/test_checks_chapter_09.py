@@ -337,7 +337,7 @@ WRONG = (
     ("exercise_5", penalty_sharing, "x itself has changed"),
     ("exercise_5", penalty_by_backward, "the weights got a gradient"),
     ("exercise_5", penalty_constant, "lost its graph"),
-    ("exercise_5", lambda m, x: penalty(m, x, graph=False), "create_graph=True in autograd.grad"),
+    ("exercise_5", lambda m, x: penalty(m, x, graph=False), "without create_graph=True"),
     ("exercise_5", penalty_without_graph, "create_graph=True"),
     ("exercise_6", generator_first, "the generator stepped first"),
     ("exercise_6", old_judge, "let the new one judge"),

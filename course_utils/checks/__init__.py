@@ -146,10 +146,10 @@ def compare_all(
     compare(values, known, table, otherwise.format(*cases[first], **at))
 
 
-def expect_graph(loss: Any) -> None:
-    """Reject a loss of the right value that cannot be differentiated."""
+def expect_graph(loss: Any, how: str = ".item(), float() or detach()") -> None:
+    """Reject a loss of the right value that cannot be differentiated, and say how that may have come about."""
     if not (isinstance(loss, Tensor) and loss.requires_grad):
         raise Misconception(
-            "the value is right, but it has lost its graph (.item(), float() or detach()): backward could not start "
-            "from it; return the tensor itself"
+            f"the value is right, but it has lost its graph ({how}): backward could not start from it; return the "
+            "tensor itself"
         )
